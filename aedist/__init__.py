@@ -1,0 +1,1 @@
+"""aedist: distributed training of autoencoders and VAEs from WebDataset shards."""

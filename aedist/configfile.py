@@ -1,0 +1,186 @@
+"""Reading a configuration: defaults < YAML file < ``key=value`` words, and telling mistakes in the user's words.
+
+The YAML read here has no traps: a duplicate key is refused, ``no`` and ``off`` are text, ``1:30`` is text, and
+text where a number belongs is refused with the spelling that YAML takes for a number (``1e-4`` is text to
+YAML; ``1.0e-4`` is a number). On the command line, where nothing else could be meant, ``1e-4`` is a number.
+"""
+
+import difflib
+import re
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from aedist.config import Config, is_placement, sections
+from aedist.errors import UserError
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and knows only null, true/false, integers, floats and text."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own hook)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key_node.value!r} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?\d+", list("-+0123456789")),
+    ("float", r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|nan)", list("-+0123456789.")),
+):
+    _PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
+_PlainLoader.add_constructor(
+    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node))  # pyright: ignore[reportArgumentType]
+)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """The value of one YAML document.
+
+    Raises:
+        UserError: naming ``where`` and the line, if it is not YAML or a key stands twice.
+    """
+    try:
+        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{where}{line}: {error.problem}; correct the file") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not readable as YAML: {str(error).splitlines()[0]}") from error
+
+
+def load_config(path: Path, words: Sequence[str] = ()) -> Config:
+    """The configuration in ``path`` with the ``section.key=value`` words laid over it.
+
+    ``run.dir``, where nothing sets it, becomes ``runs/STEM`` after the file's name.
+
+    Raises:
+        UserError: one line for each mistake.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a configuration file") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text; name a configuration file") from error
+    values = read_yaml(text, str(path)) or {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: must hold sections of keys, such as 'train: {{epochs: 10}}'")
+    origins: dict[str, str] = {}
+    for word in words:
+        _lay_over(values, word, origins)
+    run = values.setdefault("run", {})
+    if isinstance(run, dict) and not run.get("dir"):
+        run["dir"] = f"runs/{path.stem}"
+    return parse_config(values, str(path), origins)
+
+
+def parse_config(values: dict[str, Any], where: str, origins: dict[str, str] | None = None) -> Config:
+    """The configuration that nested dictionaries spell; ``where`` and ``origins`` name the source in messages."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = dict.fromkeys(_tell(detail, where, origins or {}) for detail in error.errors())
+        raise UserError("\n".join(lines)) from error
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """The keys that decide the result and differ, as ``key: old there, new here``.
+
+    A run whose learning rate does not depend on its length may be made longer: at every step it is then
+    the same run. Where the data lie is placement too; that they are the same data, the index tells.
+    """
+    free = {"train.epochs", "train.steps"} if new.optim.schedule == "constant" else set[str]()
+    found: list[str] = []
+    for section, cls in sections().items():
+        for name in cls.model_fields:
+            path = f"{section}.{name}"
+            there, here = getattr(getattr(old, section), name), getattr(getattr(new, section), name)
+            if there != here and not is_placement(section, name) and path not in free:
+                found.append(f"{path}: {there} there, {here} here")
+    return found
+
+
+def to_yaml(config: Config) -> str:
+    """The whole configuration, defaults included, as YAML that ``load_config`` reads back unchanged."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def describe_keys() -> Iterator[tuple[str, str, str]]:
+    """Every key as (dotted name, default, sentence)."""
+    for section, cls in sections().items():
+        for name, field in cls.model_fields.items():
+            default = "required" if field.is_required() else str(field.default)
+            yield f"{section}.{name}", default, field.description or ""
+
+
+def _lay_over(values: dict[str, Any], word: str, origins: dict[str, str]) -> None:
+    """Put one ``section.key=value`` word into the nested values."""
+    path, equals, text = word.partition("=")
+    section, dot, name = path.partition(".")
+    if not equals or not dot or not section or not name:
+        raise UserError(f"{word}: must be section.key=value, such as train.epochs=3")
+    value = float(text) if _NUMBER.fullmatch(text) and not text.lstrip("+-").isdigit() else read_yaml(text, word)
+    group = values.setdefault(section, {})
+    if group is None:
+        group = values[section] = {}
+    if not isinstance(group, dict):
+        raise UserError(f"{word}: section {section} of the file is not a group of keys")
+    group[name] = value
+    origins[path] = word
+
+
+def _tell(detail: Any, where: str, origins: dict[str, str]) -> str:
+    """One of pydantic's complaints as a line of ours: the place, the key, its value, the rule, the fix."""
+    path = ".".join(str(part) for part in detail["loc"] if part != "mlp")
+    source = origins.get(".".join(path.split(".")[:2]))
+    place = "command line" if source else where
+    value, kind = detail["input"], detail["type"]
+    if kind == "extra_forbidden":
+        return f"{place}: unknown key {path}{_nearest(path)}"
+    if kind == "missing":
+        return f"{place}: {path} is not set and has no default; set it"
+    rule = detail["msg"].removeprefix("Value error, ")
+    rule = rule[0].lower() + rule[1:]
+    if isinstance(value, str) and kind in ("float_type", "int_type") and _NUMBER.fullmatch(value):
+        return f"{place}: {path}: {value!r} is text, not a number; {_as_number(value, kind)}"
+    if kind == "model_type":
+        return f"{place}: {path}: {value!r} is refused: it should be a group of keys, such as {{name: value}}"
+    if kind == "value_error" and rule.startswith("give "):
+        return f"{place}: {rule}"
+    return f"{place}: {path}: {value!r} is refused: {rule.replace('input should be', 'it should be')}"
+
+
+def _as_number(value: str, kind: str) -> str:
+    """How to write ``value`` so that YAML reads a number."""
+    if kind == "int_type":
+        return f"write a whole number without quotes, such as {int(float(value))}"
+    mantissa, mark, exponent = value.lower().partition("e")
+    mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
+    return f"write {mantissa}{mark}{exponent} without quotes"
+
+
+def _nearest(path: str) -> str:
+    """The hint for an unknown key: the key of the same name elsewhere, else the closest spelling."""
+    known = [name for name, _, _ in describe_keys()] + list(sections())
+    leaf = path.rsplit(".", 1)[-1]
+    same = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    close = same or difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+    if not close:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
+        close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1)]
+    return f"; did you mean {close[0]}?" if close else "; see 'aedist config' for the keys there are"

@@ -1,0 +1,18 @@
+"""The two ways a command ends early on purpose, each with its own exit code.
+
+A ``UserError`` is a mistake in what the user wrote or gave: one line that names the key or file, its value,
+the rule and the fix (exit code 2, no traceback). ``Interrupted`` means the run was asked to stop and is
+safely checkpointed (exit code 75: start me again). Anything else is a fault and keeps its traceback.
+"""
+
+EXIT_FAULT = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 75
+
+
+class UserError(Exception):
+    """A mistake of the user's, told in one line. Several mistakes may be told in one line each."""
+
+
+class Interrupted(Exception):
+    """The run stopped at a step boundary because it was asked to, with a checkpoint behind it."""
