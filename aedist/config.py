@@ -69,6 +69,12 @@ class MLPModel(Section):
 class Objective(Section):
     squared_error: float = key(1.0, "Weight of the squared error, summed over an image, mean over images.", ge=0)
 
+    @model_validator(mode="after")
+    def _something_to_minimise(self) -> "Objective":
+        if not any(self.model_dump().values()):
+            raise ValueError("give at least one term of objective a weight above zero")
+        return self
+
 
 class Optim(Section):
     name: Literal["adam", "adamw"] = key("adam", "The optimiser.")
@@ -140,6 +146,11 @@ class Config(Section):
     def images_per_step(self) -> int:
         """B, the images of one optimiser step."""
         return self.batch.micro * self.batch.num_micro
+
+
+def model_options(model: MLPModel, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What ``get_model`` takes for a configured model on images of (height, width, channels)."""
+    return {"image_shape": image_shape, **model.model_dump(exclude={"kind"})}
 
 
 def sections() -> dict[str, type[Section]]:

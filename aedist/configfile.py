@@ -44,7 +44,8 @@ for _tag, _pattern, _first in (
 ):
     _PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
 _PlainLoader.add_constructor(
-    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node))  # pyright: ignore[reportArgumentType]
+    "tag:yaml.org,2002:int",
+    lambda loader, node: int(loader.construct_scalar(node)),  # pyright: ignore[reportArgumentType]
 )
 
 

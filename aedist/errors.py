@@ -14,5 +14,9 @@ class UserError(Exception):
     """A mistake of the user's, told in one line. Several mistakes may be told in one line each."""
 
 
+class DataDamage(UserError):
+    """Shards or images that cannot be used: found by the process that read them, and perhaps by no other."""
+
+
 class Interrupted(Exception):
     """The run stopped at a step boundary because it was asked to, with a checkpoint behind it."""

@@ -1,0 +1,1 @@
+"""What a trained model is worth: the evaluation pass and its metrics."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from aedist.errors import UserError
 
@@ -119,7 +120,7 @@ def read_index(folder: Path) -> Index:
     return index
 
 
-def _parse(record: dict[str, object]) -> Index:
+def _parse(record: dict[str, Any]) -> Index:
     """The index that a JSON record spells; raises ValueError with what is wrong with it."""
     shape, shards, classes = record["image_shape"], record["shards"], record["classes"]
     if not _are_sizes(shape) or len(shape) != 3:

@@ -1,0 +1,1 @@
+"""Where a run's records go: metrics.jsonl always, the console and W&B as sinks."""

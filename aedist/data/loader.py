@@ -1,0 +1,134 @@
+"""Micro-batches for one process, read ahead by worker processes, in the order of the plan.
+
+A worker is handed a stretch of steps and returns the process's uint8 images of all of them, so that little
+crosses between processes, and that as bytes. Which worker reads what, and how far ahead, changes nothing but
+speed: each stretch is a pure function of its steps, and stretches come back in order. A worker returns a
+user's error as a value, so that it arrives as one line and not inside another process's traceback.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from aedist.data.plan import Plan
+from aedist.data.store import ShardStore
+from aedist.errors import DataDamage
+from aedist.shards.index import Index
+
+IMAGES_A_STRETCH = 256
+_STRETCHES_AHEAD = 4
+
+Stretch = tuple[int, int]
+"""From the first to before the last: of steps, or of sample ids."""
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What one process runs in one step: its micro-batch slots, the samples in them, and their images."""
+
+    step: int
+    slots: tuple[int, ...]
+    sample_ids: Tensor
+    """int64 (rounds, b), as read from the shards."""
+    images: Tensor
+    """uint8 (rounds, b, H, W, C)."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where a split lies and what its index says."""
+
+    folder: Path
+    index: Index
+
+
+def stream(
+    split: Split, plan: Plan, slots: Sequence[int], first_step: int, last_step: int, workers: int, pin: bool
+) -> Iterator[StepBatch]:
+    """The batches of steps ``first_step`` to ``last_step`` (not included), decoded as they are needed.
+
+    Args:
+        split: the data.
+        plan: which samples.
+        slots: the micro-batch slots of this process.
+        first_step: where to begin; nothing before it is read.
+        last_step: where to end.
+        workers: loader processes; 0 reads in this one.
+        pin: whether to put images into page-locked memory, for copies to a GPU.
+
+    Raises:
+        DataDamage: if a shard or an image is damaged.
+    """
+    length = max(1, IMAGES_A_STRETCH // (plan.micro * len(slots)))
+    stretches = cut(first_step, last_step, length)
+    reader = _Reader(split, partial(_ids_of_steps, plan, slots))
+    for (start, stop), (ids, images) in zip(stretches, _load(reader, stretches, workers, pin), strict=True):
+        for offset in range(stop - start):
+            yield StepBatch(start + offset, tuple(slots), ids[offset], images[offset])
+
+
+def read_stretches(split: Split, stretches: Sequence[Stretch], workers: int) -> Iterator[tuple[Stretch, Tensor]]:
+    """Stretches of consecutive sample ids, each with its images, uint8 (n, H, W, C), in the given order.
+
+    Raises:
+        DataDamage: if a shard or an image is damaged.
+    """
+    for stretch, (_, images) in zip(
+        stretches, _load(_Reader(split, torch.arange), stretches, workers, pin=False), strict=True
+    ):
+        yield stretch, images
+
+
+def cut(first: int, last: int, length: int) -> list[Stretch]:
+    """The range ``first`` to ``last`` (not included) in stretches of ``length``, the last one perhaps shorter."""
+    return [(start, min(start + length, last)) for start in range(first, last, length)]
+
+
+def _ids_of_steps(plan: Plan, slots: Sequence[int], first_step: int, last_step: int) -> Tensor:
+    """The sample ids of some steps, int64 (steps, rounds, b)."""
+    return torch.stack([torch.from_numpy(plan.step_ids(step, slots)) for step in range(first_step, last_step)])
+
+
+class _Reader(Dataset[tuple[Tensor, Tensor] | DataDamage]):
+    """A split seen from a worker: a stretch in; its sample ids and their images, or what is wrong with them, out."""
+
+    def __init__(self, split: Split, ids_of: Callable[[int, int], Tensor]) -> None:
+        self._split, self._ids_of = split, ids_of
+        self._verified = torch.zeros(len(split.index.shards), dtype=torch.uint8).share_memory_()
+        self._store: ShardStore | None = None  # opened where it is used: memory maps do not travel
+
+    def __getitem__(self, stretch: Stretch) -> tuple[Tensor, Tensor] | DataDamage:
+        if self._store is None:
+            self._store = ShardStore(self._split.folder, self._split.index, self._verified)
+        ids = self._ids_of(*stretch)
+        try:
+            images = self._store.read_images(ids.reshape(-1).numpy())
+        except DataDamage as error:
+            return error
+        return ids, images.reshape(*ids.shape, *images.shape[1:])
+
+
+def _load(reader: _Reader, stretches: Sequence[Stretch], workers: int, pin: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    loader = DataLoader(
+        reader,
+        sampler=cast("Sampler[Stretch]", stretches),
+        batch_size=None,
+        num_workers=min(workers, len(stretches)),
+        prefetch_factor=_STRETCHES_AHEAD if workers and stretches else None,
+        pin_memory=pin,
+        collate_fn=_as_it_is,
+    )
+    for read in loader:
+        if isinstance(read, DataDamage):
+            raise read
+        yield read
+
+
+def _as_it_is(read: object) -> object:
+    return read

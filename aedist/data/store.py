@@ -1,0 +1,120 @@
+"""Random access to the samples of a split, by id.
+
+A shard is memory-mapped and its tar headers are scanned once, when the first of its samples is asked for; until
+then it is not opened. Before its first use its sha256 is compared with the index, so that no damaged byte
+ever reaches a model. Workers of one process share the note of which shards were compared.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aedist.data.decode import decode
+from aedist.errors import DataDamage
+from aedist.shards.damage import explain_damage
+from aedist.shards.fields import class_number, image_extension
+from aedist.shards.index import Index
+from aedist.shards.tar import RawSample, samples
+
+_MOST_OPEN_SHARDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenShard:
+    data: mmap
+    samples: list[RawSample]
+
+
+class ShardStore:
+    """The samples of the split whose tars and index lie in ``folder``. One store a process or worker."""
+
+    def __init__(self, folder: Path, index: Index, verified: Tensor | None = None) -> None:
+        """``verified`` is a shared uint8 per shard: 1 once some worker compared its sha256."""
+        self.folder = folder
+        self.index = index
+        self._verified = verified if verified is not None else torch.zeros(len(index.shards), dtype=torch.uint8)
+        self._first_ids = np.concatenate([[0], np.cumsum([shard.samples for shard in index.shards])])
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+
+    def read_images(self, ids: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """The decoded images of some samples, uint8 (len(ids), H, W, C).
+
+        Raises:
+            DataDamage: naming shard, offset and key, if a shard is damaged or an image cannot be decoded.
+        """
+        images = np.empty((len(ids), *self.index.image_shape), dtype=np.uint8)
+        for row, sample_id in enumerate(ids):
+            images[row] = self._image(int(sample_id))
+        return torch.from_numpy(images)
+
+    def label(self, sample_id: int) -> int | None:
+        """The class of a sample, an index into ``index.classes``; None where the sample has none."""
+        number, shard, sample = self._locate(sample_id)
+        if "cls" not in sample.fields:
+            return None
+        offset, size = sample.fields["cls"]
+        with self._naming(number, offset, f"{sample.key}.cls"):
+            return class_number(shard.data[offset : offset + size])
+
+    def key(self, sample_id: int) -> str:
+        """The key of a sample in its shard."""
+        return self._locate(sample_id)[2].key
+
+    @property
+    def open_shards(self) -> tuple[int, ...]:
+        """The shards that are open, by number in the index."""
+        return tuple(self._open)
+
+    def _image(self, sample_id: int) -> NDArray[np.uint8]:
+        number, shard, sample = self._locate(sample_id)
+        with self._naming(number, sample.header_offset, f"sample {sample.key}"):
+            extension = image_extension(sample.fields)
+        offset, size = sample.fields[extension]
+        with self._naming(number, offset, f"{sample.key}.{extension}"):
+            return decode(shard.data[offset : offset + size], extension, self.index.image_shape)
+
+    @contextmanager
+    def _naming(self, number: int, offset: int, what: str) -> Generator[None]:
+        """What is wrong with a field becomes damage of a shard, at an offset."""
+        try:
+            yield
+        except ValueError as error:
+            path = self.folder / self.index.shards[number].file
+            raise DataDamage(f"{path}: byte {offset}: {what}: {error}; mend it and build the shard again") from error
+
+    def _locate(self, sample_id: int) -> tuple[int, _OpenShard, RawSample]:
+        number = int(np.searchsorted(self._first_ids, sample_id, side="right")) - 1
+        shard = self._open.get(number) or self._open_shard(number)
+        self._open.move_to_end(number)
+        return number, shard, shard.samples[sample_id - int(self._first_ids[number])]
+
+    def _open_shard(self, number: int) -> _OpenShard:
+        described = self.index.shards[number]
+        path = self.folder / described.file
+        try:
+            with path.open("rb") as file:
+                data = mmap(file.fileno(), 0, access=ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise DataDamage(f"{path}: cannot be read ({error}); build or copy it again") from error
+        if not self._verified[number]:
+            if len(data) != described.bytes or hashlib.sha256(data).hexdigest() != described.sha256:
+                raise DataDamage(explain_damage(path, described))
+            self._verified[number] = 1
+        found = samples(data, str(path))
+        if len(found) != described.samples:
+            raise DataDamage(
+                f"{path}: holds {len(found)} samples, the index says {described.samples}; index the folder anew"
+            )
+        while len(self._open) >= _MOST_OPEN_SHARDS:
+            self._open.popitem(last=False)
+        self._open[number] = _OpenShard(data, found)
+        return self._open[number]

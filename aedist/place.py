@@ -1,0 +1,166 @@
+"""Where a run runs: this process among its fellows, its device, and how they talk. The only user of accelerate here.
+
+The launcher (accelerate launch, torchrun, srun) says through the environment how many processes there are;
+the command line passes that on as ``Asked``. What accelerate then really made must agree, or several lone
+processes would each train the whole run over one another. From here on, rank and world size are arguments.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+)
+from torch import Tensor, nn
+
+from aedist.errors import UserError
+
+T = TypeVar("T")
+
+_LONGEST_WAIT = timedelta(minutes=30)
+"""For a collective: longer than the longest save or evaluation on rank zero."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the launcher asked for."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+
+class ToldByRankZero(UserError):
+    """A mistake that rank zero found and tells; the other processes end with it silently."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process: its rank among ``world`` processes, and its device."""
+
+    accelerator: Accelerator
+    rank: int
+    world: int
+    device: torch.device
+    host_group: dist.ProcessGroup | None
+    """A gloo group for small messages between the hosts' CPUs; None for a lone process."""
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether this is the process that writes and tells."""
+        return self.rank == 0
+
+    def prepare(self, model: nn.Module, *, synchronise: bool) -> nn.Module:
+        """The module to call in training: under autocast, and in DDP where gradients are to be all-reduced."""
+        return self.accelerator.prepare_model(model, evaluation_mode=not (synchronise and self.world > 1))
+
+    def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """While it lasts, backward passes of a module from ``prepare`` keep their gradients to themselves."""
+        return self.accelerator.no_sync(model)
+
+    def backward(self, loss: Tensor) -> None:
+        """The backward pass, scaled under fp16."""
+        self.accelerator.backward(loss)
+
+    def add(self, tensor: Tensor) -> None:
+        """Add a tensor over all processes, in place, on its device."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+
+    def add_on_hosts(self, tensor: Tensor) -> None:
+        """Add a CPU tensor over all processes, in place, without touching the accelerator."""
+        if self.host_group is not None:
+            dist.all_reduce(tensor, group=self.host_group)
+
+    def start_adding_on_hosts(self, tensor: Tensor) -> dist.Work | None:
+        """As ``add_on_hosts``, but returns at once; ``wait`` on what it returns before reading the tensor."""
+        if self.host_group is None:
+            return None
+        return dist.all_reduce(tensor, group=self.host_group, async_op=True)
+
+    def send(self, tensor: Tensor, source: int) -> None:
+        """Copy a tensor from the process of rank ``source`` to all others, in place."""
+        if self.world > 1 and tensor.numel():
+            dist.broadcast(tensor, src=source)
+
+    def from_rank_zero(self, work: Callable[[], T]) -> T:
+        """Do ``work`` on rank zero alone and give its result to all.
+
+        A ``UserError`` there is raised everywhere, so that all end together and it is told once.
+        """
+        told: list[Any] = [None, None]
+        if self.is_zero:
+            try:
+                told[0] = work()
+            except UserError as error:
+                told[1] = str(error)
+        if self.host_group is not None:
+            dist.broadcast_object_list(told, src=0, group=self.host_group)
+        if told[1] is not None:
+            raise ToldByRankZero(told[1])
+        return told[0]
+
+    def wait_for_all(self) -> None:
+        """Return when every process is here."""
+        if self.host_group is not None:
+            dist.barrier(group=self.host_group)
+
+    def leave(self) -> None:
+        """Take leave of the other processes, at the end."""
+        if self.world > 1:
+            dist.destroy_process_group()
+
+
+def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None) -> Place:
+    """Start this process's part of the run, with its device and its fellows.
+
+    Args:
+        asked: what the launcher asked for.
+        precision: fp32, bf16, fp16 or fp64.
+        threads: CPU threads to compute with, or None for the library's choice.
+
+    Raises:
+        UserError: if the processes did not come together as asked, or the device lacks the precision.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu:
+        torch.set_flush_denormal(True)  # Adam's moments turn subnormal, which costs time and changes no bit here
+    if precision == "fp16" and on_cpu:
+        raise UserError("train.precision: fp16 would silently compute in fp32 on a CPU; take bf16 or fp32")
+    accelerator = Accelerator(
+        cpu=on_cpu,
+        mixed_precision=precision if precision in ("bf16", "fp16") else "no",
+        dynamo_backend="no",
+        # explicit, because accelerate would else take the number from the environment and divide the loss by it
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=_LONGEST_WAIT),
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+        ],
+    )
+    world = accelerator.num_processes
+    if world != asked.world or accelerator.process_index != asked.rank:
+        raise UserError(
+            f"the launcher asked for {asked.world} processes, but this one (rank {asked.rank}) is one of {world}; "
+            f"alone, each would train the whole run; launch with a configuration from launch/, such as launch/cpu.yaml"
+        )
+    known = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+    if accelerator.distributed_type not in known:
+        kind = accelerator.distributed_type
+        raise UserError(f"accelerate's {kind} is not supported; use a configuration from launch/")
+    host_group = None
+    if world > 1:
+        host_group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+        assert isinstance(host_group, dist.ProcessGroup)  # noqa: S101 (this process is a member)
+    return Place(accelerator, accelerator.process_index, world, accelerator.device, host_group)

@@ -1,0 +1,213 @@
+"""A run's directory: what lies where in it, who may use it, and whether it is this run's.
+
+A directory belongs to one configuration and one data set. Starting a run in it again continues it; another
+configuration, other data, or files that are no run's are refused. One process at a time may train in it.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from aedist.config import Config
+from aedist.configfile import differences, load_config, to_yaml
+from aedist.errors import UserError
+from aedist.shards.index import Index
+
+_VERSIONS = ("aedist", "torch", "accelerate", "numpy", "pillow", "simplejpeg", "webdataset")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The places in a run's directory."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """The run's id, its data, its model's size, and each attempt: versions, revision, processes."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON record a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folders ``step-000012000``."""
+        return self.path / "checkpoints"
+
+    @property
+    def ledger(self) -> Path:
+        """Which samples every micro-batch held."""
+        return self.path / "ledger"
+
+    @property
+    def reconstructions(self) -> Path:
+        """The same pictures at every evaluation."""
+        return self.path / "images" / "reconstructions"
+
+    @property
+    def model(self) -> Path:
+        """The exported model."""
+        return self.path / "model"
+
+    @property
+    def evaluation(self) -> Path:
+        """The evaluation of a checkpoint."""
+        return self.path / "evaluation"
+
+
+def find_run(path: Path) -> RunDir:
+    """The run in ``path``.
+
+    Raises:
+        UserError: if there is none.
+    """
+    run = RunDir(path)
+    if not run.config.is_file():
+        raise UserError(f"{path}: is not a run's directory (it has no config.yaml); name what run.dir was in training")
+    return run
+
+
+def load_run_config(run: RunDir) -> Config:
+    """The configuration that a run was trained with."""
+    return load_config(run.config)
+
+
+def read_environment(run: RunDir) -> dict[str, Any]:
+    """The run's environment.json.
+
+    Raises:
+        UserError: if it is missing or is not JSON.
+    """
+    try:
+        return json.loads(run.environment.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run.environment}: cannot be read ({error}); the run must be started anew") from error
+
+
+def claim(run: RunDir, config: Config) -> IO[str]:
+    """Take the directory for training, for as long as the returned lock file stays open.
+
+    Raises:
+        UserError: if files that are no run's lie in it, if it is another configuration's, or if it is in use.
+    """
+    if run.path.exists() and not run.path.is_dir():
+        raise UserError(f"run.dir: {run.path} is a file; name a new or empty folder, or one of this run")
+    if run.path.is_dir() and not run.config.exists() and any(run.path.iterdir()):
+        first = min(entry.name for entry in run.path.iterdir())
+        if first != ".lock":
+            raise UserError(
+                f"run.dir: {run.path} holds files that are no run's ({first}, ...); name a new or empty folder"
+            )
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        lock = (run.path / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"run.dir: {run.path} cannot be written ({error.strerror}); name another folder") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        raise UserError(f"run.dir: {run.path} is in use by {holder}; wait for it, or name another folder") from error
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
+    if run.config.exists():
+        changed = differences(load_run_config(run), config)
+        if changed:
+            raise UserError(
+                f"run.dir: {run.path} is a run of another configuration ({'; '.join(changed)}); "
+                f"name another folder, or set the keys back to continue that run"
+            )
+    _replace(run.config, to_yaml(config))
+    return lock
+
+
+def begin_attempt(
+    run: RunDir, index: Index, model: dict[str, Any], step: int, world: int, device: str, *, only_look: bool
+) -> dict[str, Any]:
+    """Note a new start of the run, at ``step``, in its environment; returns the whole record.
+
+    A finished run is only looked at (``only_look``): nothing starts.
+
+    Raises:
+        UserError: if the run was trained on other data.
+    """
+    data = {
+        "name": index.name,
+        "split": index.split,
+        "fingerprint": index.fingerprint,
+        "num_samples": index.num_samples,
+        "classes": list(index.classes),
+        "image_shape": list(index.image_shape),
+    }
+    record: dict[str, Any] = {"run_id": uuid.uuid4().hex[:12], "data": data, "model": model, "attempts": []}
+    if run.environment.exists():
+        record = read_environment(run)
+        if record["data"]["fingerprint"] != index.fingerprint:
+            raise UserError(
+                f"data.shards: {index.name}/{index.split} has fingerprint {index.fingerprint[:12]}, but {run.path} was "
+                f"trained on {record['data']['fingerprint'][:12]}; name another run.dir for other data"
+            )
+    if only_look:
+        return record
+    record["attempts"].append(
+        {
+            "attempt": len(record["attempts"]) + 1,
+            "step": step,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "world": world,
+            "device": device,
+            "host": socket.gethostname(),
+            "command": " ".join(sys.argv),
+            "git": _git_revision(),
+            "python": sys.version.split()[0],
+            "versions": {name: version(name) for name in _VERSIONS},
+        }
+    )
+    _replace(run.environment, json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def _git_revision() -> str | None:
+    """The revision of the code, with a plus sign where files differ from it; None outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        told = subprocess.run(
+            [git, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,87 @@
+"""A recipe: which data set a folder of shards is made of, from which originals, under which licence, and how.
+
+Shards are a function of the recipe and the originals it names by sha256. Reading one recipe is all that this file
+does; ``build`` follows it.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from aedist.config import Section, key
+from aedist.configfile import read_yaml
+from aedist.errors import UserError
+
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # also a file's name, so nothing that could lead away
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class SplitRecipe(Section):
+    """One split of the data set."""
+
+    samples: int = key(..., "How many samples it must turn out to have.", ge=1)
+
+
+class ImageRecipe(Section):
+    """What every image of the data set is."""
+
+    height: int = key(..., "Rows.", ge=1)
+    width: int = key(..., "Columns.", ge=1)
+    channels: Literal[1, 3] = key(..., "1 grey, 3 colour.")
+    encoding: Literal["png", "jpg"] = key(..., "The extension of the image's file.")
+
+
+class Recipe(Section):
+    """How a data set becomes shards."""
+
+    name: _Name = key(..., "The data set's name, with which every shard's name begins.")
+    source: _Name = key(..., "The source in aedist/shards/sources that opens the originals.")
+    licence: str = key(..., "The licence of the originals.", min_length=1)
+    credit: str = key(..., "Whom to credit, and for what.", min_length=1)
+    originals: dict[str, _Sha256] = key(..., "The sha256 of every original file, by name.", min_length=1)
+    splits: dict[_Name, SplitRecipe] = key(..., "The splits, by name.", min_length=1)
+    classes: tuple[str, ...] = key((), "The classes' names in the order of their numbers.", strict=False)
+    image: ImageRecipe = key(..., "What every image is.")
+    samples_per_shard: int = key(10_000, "Samples of a shard; the last of a split may have fewer.", ge=1)
+    seed: int = key(0, "Names the order in which samples are laid into shards.", ge=0, lt=2**63)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.image.height, self.image.width, self.image.channels
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file.
+
+    Raises:
+        UserError: one line for each mistake.
+    """
+    try:
+        values = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a recipe that is there") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text; name a recipe") from error
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(_tell(detail, path) for detail in error.errors())) from error
+
+
+def _tell(detail: Any, path: Path) -> str:
+    """One of pydantic's complaints as a line of ours."""
+    place = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+    rule = detail["msg"][0].lower() + detail["msg"][1:]
+    if detail["type"] == "missing":
+        return f"{path}: {place} is not set and has no default; set it"
+    if detail["type"] == "extra_forbidden":
+        known = {**Recipe.model_fields, **ImageRecipe.model_fields, **SplitRecipe.model_fields}
+        close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(Recipe.model_fields)}"
+        return f"{path}: unknown key {place}; {hint}"
+    if not place:
+        return f"{path}: {detail['input']!r} is no recipe; write keys such as 'name: mnist'"
+    return f"{path}: {place}: {detail['input']!r} is refused: {rule.replace('input should', 'it should')}"

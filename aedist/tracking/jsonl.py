@@ -1,0 +1,68 @@
+"""``metrics.jsonl``: the truth about a run, one JSON object a line, in the order of steps.
+
+When a run resumes at a step, records of later steps are taken out first: those steps are done again. Numbers
+that JSON cannot hold are null.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from aedist.tracking.tracker import Record
+
+
+class JsonLines:
+    """Appends to the file; every record reaches the operating system at once, the disk at ``sync``."""
+
+    def __init__(self, path: Path, from_step: int) -> None:
+        """``from_step``: the step the run (re)starts at; records of later steps are taken out."""
+        keep_until(path, from_step)
+        self._file = path.open("a", encoding="utf-8")
+
+    def record(self, record: Record) -> None:
+        self._file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+        self._file.flush()
+
+    def picture(self, name: str, path: Path, record: Record) -> None:
+        """Pictures are files of their own."""
+
+    def sync(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def close(self, exit_code: int) -> None:
+        self.sync()
+        self._file.close()
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Take out the records of steps after ``step``, and a last line cut short by a kill; whole or not at all."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if (found := _step(line)) is not None and found <= step]
+    if len(kept) < len(lines):
+        beside = path.with_name(path.name + ".part")
+        with beside.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in kept)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+def _step(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value

@@ -1,0 +1,186 @@
+"""The training loop, to be read from top to bottom.
+
+Its clock is the images seen, its position the step. Everything that varies between runs, the model, the
+objective, the reduction, the source of batches, is a part in ``Parts``; the loop has no cases.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from aedist.cadence import Cadence
+from aedist.config import Config
+from aedist.data.loader import StepBatch
+from aedist.data.pixels import to_unit_range
+from aedist.data.plan import Plan
+from aedist.errors import UserError
+from aedist.objective import Objective
+from aedist.place import Place
+from aedist.tracking.tracker import Tracker
+from aedist.training.interrupts import Interrupts
+from aedist.training.ledger import Ledger
+from aedist.training.optimiser import learning_rate, set_learning_rate
+from aedist.training.reduction import Reduction
+from aedist.training.state import TrainState
+from aedist.training.window import Drained, Window
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of on this process."""
+
+    config: Config
+    place: Place
+    plan: Plan
+    cadence: Cadence
+    objective: Objective
+    reduction: Reduction
+    state: TrainState
+    batches: Iterator[StepBatch]
+    ledger: Ledger
+    tracker: Tracker
+    interrupts: Interrupts
+    evaluate: Callable[[], bool]
+    """Evaluate the model as it is; whether it is the best so far."""
+    save: Callable[[], None]
+    """Checkpoint the state as it is."""
+
+
+def train(run: Parts) -> bool:
+    """Train to the last step. Returns whether it got there: False if it was asked to stop, and checkpointed.
+
+    Raises:
+        UserError: if too many steps in a row had a non-finite loss or gradient.
+    """
+    config, place, plan, state = run.config, run.place, run.plan, run.state
+    progress, parameters = state.progress, [p for p in state.model.parameters() if p.requires_grad]
+    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+    window = Window(place, run.cadence.log_steps, plan.num_micro, len(run.objective.names))
+    total_images = run.cadence.last_step * plan.images_per_step
+    epoch_started = time.monotonic()
+    state.model.train()
+
+    while progress.step < run.cadence.last_step:
+        run.interrupts.begin_step()
+        waiting = time.monotonic()
+        batch = next(run.batches)
+        waited_seconds = time.monotonic() - waiting
+
+        # forward and backward, one micro-batch after another
+        rate = learning_rate(config.optim, progress.step * plan.images_per_step, plan.images_per_step, total_images)
+        set_learning_rate(state.optimizer, rate)
+        images = batch.images.to(place.device, non_blocking=True)
+        for row, slot in enumerate(batch.slots):
+            with run.reduction.round(last=row + 1 == len(batch.slots)):
+                x_bchw = to_unit_range(images[row], dtype)
+                loss, terms = run.objective(x_bchw, run.reduction.module(x_bchw))
+                run.reduction.backward(loss)
+            window.add_terms(slot, terms)
+
+        # update, unless some process found something that is not finite
+        run.reduction.finish()
+        if state.scaler:
+            state.scaler.unscale_(state.optimizer)
+        norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip_norm or torch.inf)
+        gradient_norm = norm.item()
+        if np.isfinite(gradient_norm):
+            state.optimizer.step()
+            progress.bad_in_a_row = 0
+        else:
+            progress.skipped_steps += 1
+            progress.bad_in_a_row += 1
+        if state.scaler:
+            state.scaler.update()
+        state.optimizer.zero_grad()
+
+        progress.step += 1
+        run.ledger.add(batch)
+        window.end_step(waited_seconds)
+
+        # log, evaluate, checkpoint, stop
+        stop = run.interrupts.agreed_to_stop()
+        last = progress.step == run.cadence.last_step
+        epoch_ends = progress.step % plan.steps_per_epoch == 0
+        evaluate = last or progress.step % run.cadence.evaluate_steps == 0
+        save = last or stop or progress.step % run.cadence.checkpoint_steps == 0
+        if window.is_full or epoch_ends or evaluate or save or progress.bad_in_a_row >= config.train.max_bad_steps:
+            _log(run, window.drain(), gradient_norm, rate)
+        if progress.bad_in_a_row >= config.train.max_bad_steps:
+            raise UserError(_diverged(run))
+        if epoch_ends:
+            _log_epoch(run, time.monotonic() - epoch_started)
+            epoch_started = time.monotonic()
+        away = time.monotonic()
+        if evaluate:
+            save = run.evaluate() or save
+        if save:
+            run.save()
+        window.away(time.monotonic() - away)
+        if stop and not last:
+            return False
+    return True
+
+
+def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> None:
+    """Record the steps of a window: their mean loss, and each number in them that was not finite."""
+    progress, plan, names = run.state.progress, run.plan, run.objective.names
+    first = progress.step - len(drained.terms)
+    for step, slot, term in drained.bad():
+        run.tracker.record(
+            {
+                "kind": "skipped",
+                **_clock(run, first + step + 1),
+                "slot": slot,
+                "rank": slot % run.place.world,
+                "term": names[term],
+                "value": str(drained.terms[step, slot, term]),
+            }
+        )
+    means = drained.good.mean(axis=(0, 1)) if len(drained.good) else np.full(len(names), np.nan)
+    terms = dict(zip(names, means.tolist(), strict=True))
+    # a sum of sums by step, so that where windows end does not touch the result
+    for step in drained.good:
+        for name, value in zip(names, (step.sum(axis=0) * plan.micro).tolist(), strict=True):
+            progress.epoch_sums[name] = progress.epoch_sums.get(name, 0.0) + value
+    images = len(drained.terms) * plan.images_per_step
+    run.tracker.record(
+        {
+            "kind": "train",
+            **_clock(run, progress.step),
+            "loss": sum(weight * terms[name] for name, weight in run.objective.weights.items()),
+            "terms": terms,
+            "learning_rate": rate,
+            "gradient_norm": gradient_norm,
+            "skipped_steps": progress.skipped_steps,
+            "images_per_second": images / max(drained.busy_seconds, 1e-9),
+            "data_wait": drained.waited_seconds / max(drained.busy_seconds, 1e-9),
+        }
+    )
+
+
+def _log_epoch(run: Parts, seconds: float) -> None:
+    """Record the sums over an epoch's images, and begin the next epoch's."""
+    progress = run.state.progress
+    sums = dict(progress.epoch_sums)
+    epoch = progress.step // run.plan.steps_per_epoch
+    run.tracker.record(
+        {"kind": "epoch", **_clock(run, progress.step), "epoch": epoch, "sums": sums, "seconds": seconds}
+    )
+    progress.epoch_sums.clear()
+
+
+def _clock(run: Parts, step: int) -> dict[str, float]:
+    return {"step": step, "images": step * run.plan.images_per_step, "epoch": step / run.plan.steps_per_epoch}
+
+
+def _diverged(run: Parts) -> str:
+    progress = run.state.progress
+    return (
+        f"training diverged: {progress.bad_in_a_row} steps in a row up to step {progress.step} had a non-finite loss "
+        f"or gradient (train.max_bad_steps: {run.config.train.max_bad_steps}); the last checkpoint is sound: "
+        f"lower optim.lr ({run.config.optim.lr:g}), or set optim.clip_norm"
+    )

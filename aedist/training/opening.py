@@ -1,0 +1,74 @@
+"""The opening of a run: what is fixed before the first step.
+
+A fresh model and optimiser that are the same everywhere, and rank zero's look into the run's directory: whether
+it may be used, and from which checkpoint to go on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+
+from aedist.checkpoint import newest_sound, step_of
+from aedist.config import Config, model_options
+from aedist.data.loader import Split
+from aedist.keys import torch_seed
+from aedist.models import count_parameters, get_model
+from aedist.place import Place
+from aedist.rundir import RunDir, begin_attempt, claim
+from aedist.shards.index import check_present
+from aedist.training.optimiser import make_optimizer
+from aedist.training.state import Progress, TrainState
+
+_WEIGHTS = 1  # what a key is for
+
+
+def fresh_state(config: Config, split: Split, place: Place) -> TrainState:
+    """A model with the weights that the run's seed names, the same on every process and machine, and its optimiser.
+
+    The weights are drawn on the CPU, whatever the device.
+    """
+    torch.manual_seed(torch_seed(_WEIGHTS, config.run.seed))
+    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+    model = get_model(config.model.kind, **model_options(config.model, split.index.image_shape)).to(place.device, dtype)
+    return TrainState(model, make_optimizer(config.optim, model), place.accelerator.scaler, Progress())
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What rank zero found and decided."""
+
+    checkpoint: Path | None
+    attempt: int
+    run_id: str
+    is_finished: bool
+
+
+def open_run(
+    config: Config,
+    run: RunDir,
+    splits: tuple[Split, Split],
+    state: TrainState,
+    last_step: int,
+    place: Place,
+    say: Callable[[str], None],
+) -> tuple[Opening, IO[str]]:
+    """Rank zero's part: check the shards, take the directory, find the checkpoint, note the attempt.
+
+    Returns:
+        What was decided, and the lock that keeps the directory until it is closed.
+
+    Raises:
+        UserError: if shards are missing, or the directory is in use or another run's.
+    """
+    for split in splits:
+        check_present(split.folder, split.index)
+    lock = claim(run, config)
+    checkpoint = newest_sound(run.checkpoints, say)
+    step = step_of(checkpoint) if checkpoint else 0
+    model = {"kind": config.model.kind, "parameters": count_parameters(state.model)}
+    is_finished = step >= last_step
+    record = begin_attempt(run, splits[0].index, model, step, place.world, place.device.type, only_look=is_finished)
+    return Opening(checkpoint, len(record["attempts"]), record["run_id"], is_finished), lock

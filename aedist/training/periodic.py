@@ -1,0 +1,76 @@
+"""The evaluation during training: the whole pass at its cadence, the same pictures each time, the best step."""
+
+from pathlib import Path
+
+import torch
+
+from aedist.config import Config
+from aedist.data.loader import Split
+from aedist.data.plan import Plan
+from aedist.data.source import is_resident
+from aedist.evaluation.run import EvaluationPlan, evaluate, read_batches, summarise
+from aedist.evaluation.showcase import one_of_each_class, reconstructions
+from aedist.pictures import save_picture
+from aedist.place import Place
+from aedist.tracking.tracker import Record, Tracker
+from aedist.training.state import TrainState
+
+
+class PeriodicEvaluation:
+    """Evaluates the model as it is, whenever it is called.
+
+    This process's images are read once and kept, if they fit beside the training images; else they are read
+    again each time.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        split: Split,
+        plan: Plan,
+        place: Place,
+        state: TrainState,
+        tracker: Tracker,
+        pictures: Path,
+    ) -> None:
+        self._split, self._plan, self._place, self._state = split, plan, place, state
+        self._tracker, self._pictures = tracker, pictures
+        num_images = min(config.evaluate.images or split.index.num_samples, split.index.num_samples)
+        self._evaluation = EvaluationPlan(num_images, config.evaluate.batch)
+        self._workers = config.data.workers
+        self._keep = config.data.mode != "stream" and is_resident(config.data, split)
+        self._kept: list[tuple[tuple[int, int], torch.Tensor]] | None = None
+
+    def __call__(self) -> bool:
+        """Measure, record, draw. Returns whether this is the lowest mean squared error so far."""
+        progress, model = self._state.progress, self._state.model
+        batches = self._kept or read_batches(self._split, self._evaluation, self._place, self._workers)
+        if self._keep and self._kept is None:
+            batches = self._kept = list(batches)
+        metrics = evaluate(model, batches, self._evaluation, self._place)
+        means = {name: summarise(values)["mean"] for name, values in metrics.items()}
+        error = means["mse"]
+        is_best = error is not None and (progress.best_value is None or error < progress.best_value)
+        if is_best:
+            progress.best_step, progress.best_value = progress.step, error
+        if self._place.is_zero:
+            record: Record = {
+                "kind": "evaluation",
+                "step": progress.step,
+                "images": progress.step * self._plan.images_per_step,
+                "epoch": progress.step / self._plan.steps_per_epoch,
+                "split": self._split.index.split,
+                "num_images": self._evaluation.num_images,
+                "metrics": means,
+                "best": is_best,
+            }
+            self._tracker.record(record)
+            self._draw(record)
+        return is_best
+
+    def _draw(self, record: Record) -> None:
+        ids = one_of_each_class(self._split)
+        title = f"{self._split.index.name} {self._split.index.split}, after epoch {record['epoch']:.4g}"
+        picture = reconstructions(self._state.model, self._place.device, self._split, ids, title)
+        path = save_picture(picture, self._pictures / f"step-{self._state.progress.step:09d}.png")
+        self._tracker.picture("reconstructions", path, record)

@@ -1,0 +1,182 @@
+"""A training run from its configuration to its last file: put the parts together, train, export.
+
+Running it again continues: the directory knows its newest sound checkpoint, and the step in it is all the
+position there is.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+
+from aedist.cadence import make_cadence
+from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
+from aedist.config import Config, model_options
+from aedist.data.plan import Plan, assigned, make_plan
+from aedist.data.source import is_resident, open_batches, open_split
+from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted
+from aedist.export import export
+from aedist.objective import make_objective
+from aedist.place import Asked, Place, take_place
+from aedist.rundir import RunDir
+from aedist.summary import plan_lines
+from aedist.tracking.console import ConsoleSink
+from aedist.tracking.jsonl import JsonLines
+from aedist.tracking.tracker import Sink, Tracker
+from aedist.tracking.wandb import start_wandb
+from aedist.training.interrupts import Interrupts
+from aedist.training.ledger import Ledger
+from aedist.training.loop import Parts, train
+from aedist.training.opening import Opening, fresh_state, open_run
+from aedist.training.periodic import PeriodicEvaluation
+from aedist.training.reduction import make_reduction
+from aedist.training.state import TrainState
+
+
+def run_training(config: Config, asked: Asked, console: Console) -> RunDir:
+    """Train, or go on training, as the configuration says. Returns the run's directory.
+
+    Raises:
+        UserError: for whatever the user can mend.
+        Interrupted: if the run was asked to stop; it is checkpointed.
+    """
+    # what everything depends on; mistakes are refused before anything is written
+    threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
+    place = take_place(asked, config.train.precision, threads)
+    say = _speaker(console) if place.is_zero else _say_nothing
+    split = open_split(config.data.shards, config.data.split)
+    evaluated = open_split(config.data.shards, config.evaluate.split)
+    plan = make_plan(config, split.index)
+    slots, cadence = assigned(plan.num_micro, place.rank, place.world), make_cadence(config.train, plan)
+    is_resident(config.data, split)
+
+    # where it goes on
+    run, state = RunDir(Path(config.run.dir)), fresh_state(config, split, place)
+    locks: list[IO[str]] = []
+
+    def open_on_rank_zero() -> Opening:
+        opening, lock = open_run(config, run, (split, evaluated), state, cadence.last_step, place, say)
+        locks.append(lock)
+        return opening
+
+    opening = place.from_rank_zero(open_on_rank_zero)
+    if opening.checkpoint:
+        state.restore(*load_checkpoint(opening.checkpoint))
+    for line in plan_lines(config, split, plan, place.world, cadence.last_step, state.progress.step):
+        say(line)
+
+    # train
+    if not opening.is_finished:
+        tracker = _open_tracker(config, run, opening, plan, cadence.last_step, state, place, console)
+        ledger = Ledger(run.ledger, opening.attempt, place.rank, plan.micro)
+        exit_code = EXIT_FAULT
+        try:
+            with Interrupts(place) as interrupts:
+                parts = Parts(
+                    config=config,
+                    place=place,
+                    plan=plan,
+                    cadence=cadence,
+                    objective=make_objective(config.objective.model_dump()),
+                    reduction=make_reduction(config.train.reduce, place, state.model, plan.num_micro, state.scaler),
+                    state=state,
+                    batches=open_batches(
+                        config.data,
+                        split,
+                        plan,
+                        slots,
+                        (state.progress.step, cadence.last_step),
+                        place.rank,
+                        place.world,
+                        place.device,
+                        place.send,
+                        say,
+                    ),
+                    ledger=ledger,
+                    tracker=tracker,
+                    interrupts=interrupts,
+                    evaluate=PeriodicEvaluation(config, evaluated, plan, place, state, tracker, run.reconstructions),
+                    save=lambda: _save(run, config.train.keep_last, state, ledger, tracker, place),
+                )
+                finished = train(parts)
+            exit_code = 0 if finished else EXIT_INTERRUPTED
+        finally:
+            ledger.close()
+            tracker.close(exit_code)
+        if not finished:
+            raise Interrupted(
+                f"stopped by {interrupts.name} after step {state.progress.step:,}, and checkpointed; "
+                f"the same command goes on from there"
+            )
+
+    # leave the model behind
+    if place.is_zero:
+        index = split.index
+        record = {
+            "kind": config.model.kind,
+            "options": model_options(config.model, index.image_shape),
+            "value_range": [0, 1],
+            "data": {"name": index.name, "fingerprint": index.fingerprint, "classes": index.classes},
+            "run_id": opening.run_id,
+            "step": state.progress.step,
+        }
+        export(run.model, state.model, record)
+    place.wait_for_all()
+    place.leave()
+    return run
+
+
+def _save(run: RunDir, keep_last: int, state: TrainState, ledger: Ledger, tracker: Tracker, place: Place) -> None:
+    """Checkpoint the state. It vouches for every process's ledger and for the records, so they are durable first."""
+    ledger.flush()
+    tracker.sync()
+    place.wait_for_all()
+
+    def save_on_rank_zero() -> None:
+        save_checkpoint(run.checkpoints, state.progress.step, state.tensors(), state.numbers())
+        keep(run.checkpoints, keep_last, state.progress.best_step)
+
+    place.from_rank_zero(save_on_rank_zero)
+
+
+def _open_tracker(
+    config: Config,
+    run: RunDir,
+    opening: Opening,
+    plan: Plan,
+    last_step: int,
+    state: TrainState,
+    place: Place,
+    console: Console,
+) -> Tracker:
+    """Rank zero's sinks; none on the other processes."""
+    if not place.is_zero:
+        return Tracker()
+    title = f"{run.path.name}: {config.model.kind} on {Path(config.data.shards).name}"
+    sinks: list[Sink] = [
+        JsonLines(run.metrics, state.progress.step),
+        ConsoleSink(console, title, last_step * plan.images_per_step, last_step / plan.steps_per_epoch),
+    ]
+    track = config.track
+    wandb_sink = start_wandb(
+        track.wandb,
+        run.path,
+        opening.run_id,
+        run.path.name,
+        track.project,
+        track.group,
+        track.tags,
+        config.model_dump(mode="json"),
+        console.print,
+    )
+    return Tracker([*sinks, wandb_sink] if wandb_sink else sinks, opening.attempt)
+
+
+def _speaker(console: Console) -> Callable[[str], None]:
+    """Prints lines as they are: a path is no markup, and a log wraps its own lines."""
+    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_nothing(line: str) -> None:
+    """What the processes other than rank zero say."""

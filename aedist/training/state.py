@@ -1,0 +1,83 @@
+"""The one thing that is checkpointed: all that a run cannot work out again from its configuration and its step.
+
+The learning rate, the order of the data and all randomness follow from the step, so they are not in here.
+Tensors are kept by name (``model.``, ``optimizer.`` and the parameter's name), the rest as plain numbers: a
+checkpoint can be read with any tool, on any number of processes, and nothing in it is ever unpickled.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+
+@dataclass
+class Progress:
+    """The plain numbers of a run's state."""
+
+    step: int = 0
+    """Steps done."""
+    skipped_steps: int = 0
+    """Steps whose update was left out for a non-finite loss or gradient."""
+    bad_in_a_row: int = 0
+    """How many of the last steps were skipped without a break."""
+    epoch_sums: dict[str, float] = field(default_factory=dict[str, float])
+    """Each term summed over the images of the epoch so far."""
+    best_step: int | None = None
+    """The step of the best evaluation."""
+    best_value: float | None = None
+    """Its mean squared error."""
+
+
+@dataclass
+class TrainState:
+    """Model, optimiser, scaler (fp16 only) and progress."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: GradScaler | None
+    progress: Progress
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """The state's tensors on the CPU: a group a file, each tensor by name."""
+        model = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        moments = self.optimizer.state_dict()["state"]
+        optimizer = {
+            f"{name}.{entry}": torch.as_tensor(value).detach().cpu().contiguous()
+            for number, name in enumerate(self._parameter_names())
+            if number in moments
+            for entry, value in moments[number].items()
+        }
+        return {"model": model, "optimizer": optimizer}
+
+    def numbers(self) -> dict[str, Any]:
+        """The rest of the state, for JSON."""
+        return {"progress": asdict(self.progress), "scaler": self.scaler.state_dict() if self.scaler else None}
+
+    def restore(self, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
+        """Take over what ``tensors`` and ``numbers`` gave.
+
+        Raises:
+            KeyError, RuntimeError: if they belong to another model or optimiser.
+        """
+        self.model.load_state_dict(tensors["model"])
+        fresh = self.optimizer.state_dict()
+        fresh["state"] = self._moments_by_number(tensors["optimizer"])
+        self.optimizer.load_state_dict(fresh)
+        if self.scaler and numbers["scaler"]:
+            self.scaler.load_state_dict(numbers["scaler"])
+        self.progress = Progress(**numbers["progress"])
+
+    def _moments_by_number(self, optimizer: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+        numbers = {name: number for number, name in enumerate(self._parameter_names())}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in optimizer.items():
+            parameter, _, entry = name.rpartition(".")
+            moments.setdefault(numbers[parameter], {})[entry] = tensor
+        return moments
+
+    def _parameter_names(self) -> list[str]:
+        """The parameters in the optimiser's order."""
+        return [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
