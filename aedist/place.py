@@ -5,6 +5,7 @@ the command line passes that on as ``Asked``. What accelerate then really made m
 processes would each train the whole run over one another. From here on, rank and world size are arguments.
 """
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -61,7 +62,10 @@ class Place:
 
     def prepare(self, model: nn.Module, *, synchronise: bool) -> nn.Module:
         """The module to call in training: under autocast, and in DDP where gradients are to be all-reduced."""
-        return self.accelerator.prepare_model(model, evaluation_mode=not (synchronise and self.world > 1))
+        with warnings.catch_warnings():
+            # torch 2.14 renames an option that accelerate 1.15 passes on
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return self.accelerator.prepare_model(model, evaluation_mode=not (synchronise and self.world > 1))
 
     def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
         """While it lasts, backward passes of a module from ``prepare`` keep their gradients to themselves."""

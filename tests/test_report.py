@@ -247,6 +247,16 @@ def test_report_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_revision_with_changes_is_told_as_such(tmp_path, page):
+    folder = make_run(tmp_path / "r")
+    path = folder / "environment.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("abc123", "abc123+"), encoding="utf-8")
+    changed = report(folder)
+    assert "git checkout abc123 aedist train" in changed.text
+    assert "not quite that revision" in changed.text
+    assert "not quite that revision" not in page.text
+
+
 def test_names_cannot_become_markup(tmp_path):
     page = report(make_run(tmp_path / "r", data_name="<script>alert(1)</script>\" onload='x' $a_b$"))
     assert page.all("script") == []

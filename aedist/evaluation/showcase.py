@@ -45,7 +45,7 @@ def reconstructions(
     device: torch.device,
     split: Split,
     sample_ids: Sequence[int],
-    title: str,
+    title: str = "",
     labels: Sequence[str] = (),
 ) -> Image:
     """Originals above reconstructions, a column a sample. The model's mode is put back."""

@@ -61,7 +61,6 @@ def train(run: Parts) -> bool:
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     window = Window(place, run.cadence.log_steps, plan.num_micro, len(run.objective.names))
     total_images = run.cadence.last_step * plan.images_per_step
-    epoch_started = time.monotonic()
     state.model.train()
 
     while progress.step < run.cadence.last_step:
@@ -112,8 +111,7 @@ def train(run: Parts) -> bool:
         if progress.bad_in_a_row >= config.train.max_bad_steps:
             raise UserError(_diverged(run))
         if epoch_ends:
-            _log_epoch(run, time.monotonic() - epoch_started)
-            epoch_started = time.monotonic()
+            _log_epoch(run)
         away = time.monotonic()
         if evaluate:
             save = run.evaluate() or save
@@ -146,6 +144,7 @@ def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> Non
     for step in drained.good:
         for name, value in zip(names, (step.sum(axis=0) * plan.micro).tolist(), strict=True):
             progress.epoch_sums[name] = progress.epoch_sums.get(name, 0.0) + value
+    progress.epoch_seconds += drained.busy_seconds
     images = len(drained.terms) * plan.images_per_step
     run.tracker.record(
         {
@@ -162,15 +161,16 @@ def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> Non
     )
 
 
-def _log_epoch(run: Parts, seconds: float) -> None:
+def _log_epoch(run: Parts) -> None:
     """Record the sums over an epoch's images, and begin the next epoch's."""
     progress = run.state.progress
     sums = dict(progress.epoch_sums)
     epoch = progress.step // run.plan.steps_per_epoch
     run.tracker.record(
-        {"kind": "epoch", **_clock(run, progress.step), "epoch": epoch, "sums": sums, "seconds": seconds}
+        {"kind": "epoch", **_clock(run, progress.step), "epoch": epoch, "sums": sums, "seconds": progress.epoch_seconds}
     )
     progress.epoch_sums.clear()
+    progress.epoch_seconds = 0.0
 
 
 def _clock(run: Parts, step: int) -> dict[str, float]:

@@ -70,7 +70,6 @@ class PeriodicEvaluation:
 
     def _draw(self, record: Record) -> None:
         ids = one_of_each_class(self._split)
-        title = f"{self._split.index.name} {self._split.index.split}, after epoch {record['epoch']:.4g}"
-        picture = reconstructions(self._state.model, self._place.device, self._split, ids, title)
+        picture = reconstructions(self._state.model, self._place.device, self._split, ids)
         path = save_picture(picture, self._pictures / f"step-{self._state.progress.step:09d}.png")
         self._tracker.picture("reconstructions", path, record)

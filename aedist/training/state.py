@@ -25,6 +25,8 @@ class Progress:
     """How many of the last steps were skipped without a break."""
     epoch_sums: dict[str, float] = field(default_factory=dict[str, float])
     """Each term summed over the images of the epoch so far."""
+    epoch_seconds: float = 0.0
+    """Time spent on the steps of the epoch so far, over all attempts."""
     best_step: int | None = None
     """The step of the best evaluation."""
     best_value: float | None = None

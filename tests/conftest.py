@@ -1,0 +1,23 @@
+"""What many tests need: small shards of small images, written by the test itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samples import write_split
+
+UNEVEN = (10, 3, 25, 7, 1, 14, 40)
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 grey 12 x 12 training images of 3 classes in seven uneven shards, and 23 test images in two."""
+    folder = tmp_path_factory.mktemp("data") / "blobs"
+    write_split(folder / "train", UNEVEN, seed=1)
+    write_split(folder / "test", (20, 3), seed=2)
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
