@@ -18,7 +18,7 @@ def image(seed: int, number: int, shape: tuple[int, int, int] = SHAPE) -> NDArra
     """A smooth random picture: a blob on a slope, so that a small model can learn something."""
     rng = np.random.default_rng([seed, number])
     y, x = np.mgrid[: shape[0], : shape[1]] / max(shape[:2])
-    cy, cx, width = rng.uniform(0.2, 0.8, 2).tolist() + [rng.uniform(0.1, 0.4)]
+    cy, cx, width = *rng.uniform(0.2, 0.8, 2), rng.uniform(0.1, 0.4)
     blob = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / width**2)
     return np.repeat((blob * 255).astype(np.uint8)[..., None], shape[2], axis=2)
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aedist.data.pixels import to_bytes, to_unit_range
 
 PSNR_OF_EQUAL_IMAGES = 100.0
-_SSIM_WINDOW = 11
+_SSIM_WINDOW, _SSIM_SIGMA, _SSIM_K1, _SSIM_K2 = 11, 1.5, 0.01, 0.03
 
 DEFINITIONS = {
     "mse": "Mean over an image's pixels and channels of the squared difference; values in [0, 1], "
@@ -37,12 +36,34 @@ def psnr(x_bchw: Tensor, reconstruction_bchw: Tensor) -> Tensor:
 
 
 def ssim(x_bchw: Tensor, reconstruction_bchw: Tensor) -> Tensor:
-    """Structural similarity of each image, (B,); NaN where an image is smaller than the window."""
-    if min(x_bchw.shape[-2:]) < _SSIM_WINDOW:
+    """Structural similarity of each image, (B,); NaN where an image is smaller than the window.
+
+    Equation 13 of Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
+    structural similarity", 2004, with their constants. The moments under the window are two products with banded
+    matrices, since the Gaussian is separable: several times faster than a convolution, in float64 too.
+    """
+    height, width = x_bchw.shape[-2:]
+    if min(height, width) < _SSIM_WINDOW:
         return torch.full((len(x_bchw),), float("nan"), dtype=x_bchw.dtype, device=x_bchw.device)
-    value = structural_similarity_index_measure(reconstruction_bchw, x_bchw, data_range=1.0, reduction="none")
-    assert isinstance(value, Tensor)  # noqa: S101 (the other return needs return_full_image)
-    return value
+    x, y = x_bchw, reconstruction_bchw
+    down, across = _gaussian_band(height).to(x), _gaussian_band(width).to(x)
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = down @ torch.stack([x, y, x * x, y * y, x * y]) @ across.T
+    covariance = mean_xy - mean_x * mean_y
+    variances = (mean_xx - mean_x**2) + (mean_yy - mean_y**2)
+    c1, c2 = _SSIM_K1**2, _SSIM_K2**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return (luminance * (2 * covariance + c2) / (variances + c2)).flatten(1).mean(1)
+
+
+def _gaussian_band(size: int) -> Tensor:
+    """The matrix (size - 10, size) that averages a line of ``size`` pixels under the window at every inner place."""
+    window = torch.exp(
+        -((torch.arange(_SSIM_WINDOW, dtype=torch.float64) - _SSIM_WINDOW // 2) ** 2) / (2 * _SSIM_SIGMA**2)
+    )
+    band = torch.zeros(size - _SSIM_WINDOW + 1, size, dtype=torch.float64)
+    for row in range(len(band)):
+        band[row, row : row + _SSIM_WINDOW] = window / window.sum()
+    return band
 
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "psnr": psnr, "ssim": ssim}
@@ -55,6 +76,6 @@ def measure(images_bhwc: Tensor, reconstruction_bchw: Tensor) -> Tensor:
         images_bhwc: the originals, uint8.
         reconstruction_bchw: the reconstructions, floating point in [0, 1].
     """
-    x = to_unit_range(images_bhwc, torch.float32)
-    y = to_unit_range(to_bytes(reconstruction_bchw), torch.float32)
-    return torch.stack([metric(x, y).to(torch.float64) for metric in METRICS.values()], dim=1)
+    x = to_unit_range(images_bhwc, torch.float64)
+    y = to_unit_range(to_bytes(reconstruction_bchw), torch.float64)
+    return torch.stack([metric(x, y) for metric in METRICS.values()], dim=1)

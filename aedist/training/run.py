@@ -6,9 +6,7 @@ position there is.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
-
-from rich.console import Console
+from typing import IO, TYPE_CHECKING
 
 from aedist.cadence import make_cadence
 from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
@@ -33,8 +31,11 @@ from aedist.training.periodic import PeriodicEvaluation
 from aedist.training.reduction import make_reduction
 from aedist.training.state import TrainState
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def run_training(config: Config, asked: Asked, console: Console) -> RunDir:
+
+def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
     """Train, or go on training, as the configuration says. Returns the run's directory.
 
     Raises:
@@ -148,7 +149,7 @@ def _open_tracker(
     last_step: int,
     state: TrainState,
     place: Place,
-    console: Console,
+    console: "Console",
 ) -> Tracker:
     """Rank zero's sinks; none on the other processes."""
     if not place.is_zero:
@@ -173,7 +174,7 @@ def _open_tracker(
     return Tracker([*sinks, wandb_sink] if wandb_sink else sinks, opening.attempt)
 
 
-def _speaker(console: Console) -> Callable[[str], None]:
+def _speaker(console: "Console") -> Callable[[str], None]:
     """Prints lines as they are: a path is no markup, and a log wraps its own lines."""
     return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
 
