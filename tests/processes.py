@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["aedist.training.run", "aedist.evaluation.verb"])
+_CONTEXT.set_forkserver_preload(["torch._dynamo", "aedist.training.run", "aedist.evaluation.verb"])
 PATIENCE_SECONDS = 120
 
 
