@@ -9,6 +9,7 @@ nothing is deleted before what replaces it is durable. Only safetensors and JSON
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from aedist.errors import UserError
 
 _MANIFEST, _NUMBERS = "manifest.json", "state.json"
 _PARTIAL, _DOOMED = ".partial-", ".doomed-"
+_NAME = re.compile(r"step-[0-9]{9,}")
 
 Tensors = dict[str, dict[str, Tensor]]
 
@@ -34,6 +36,9 @@ def name_of(step: int) -> str:
 def save_checkpoint(folder: Path, step: int, tensors: Tensors, numbers: dict[str, Any]) -> Path:
     """Write the checkpoint of ``step`` into ``folder``, durable when this returns.
 
+    Checkpoints of later steps are removed then: a run that comes to this step went on from an earlier one, so they
+    are unsound, and the newest must not be hidden behind them.
+
     Raises:
         UserError: if the disk does not take it; what was there before is untouched.
     """
@@ -43,7 +48,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Tensors, numbers: dict[str
     manifest = {name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in files.items()}
     files[_MANIFEST] = json.dumps({"step": step, "files": manifest}, indent=1).encode()
     try:
-        shutil.rmtree(beside, ignore_errors=True)
+        _remove_left_overs(folder)
         beside.mkdir(parents=True)
         for name, body in files.items():
             _write_durably(beside / name, body)
@@ -52,6 +57,9 @@ def save_checkpoint(folder: Path, step: int, tensors: Tensors, numbers: dict[str
             _remove(place)
         beside.rename(place)
         _sync_folder(folder)
+        for later in checkpoints(folder):
+            if step_of(later) > step:
+                _remove(later)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise UserError(
@@ -88,7 +96,8 @@ def newest_sound(folder: Path, say: Callable[[str], None]) -> Path | None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, oldest first, whether sound or not."""
-    return sorted(place for place in folder.glob("step-*") if place.is_dir())
+    found = [place for place in folder.glob("step-*") if _NAME.fullmatch(place.name) and place.is_dir()]
+    return sorted(found, key=step_of)
 
 
 def step_of(place: Path) -> int:
@@ -104,25 +113,31 @@ def keep(folder: Path, last: int, best_step: int | None) -> None:
     for place in checkpoints(folder):
         if place.name not in spare:
             _remove(place)
-    for left in [*folder.glob(_PARTIAL + "*"), *folder.glob(_DOOMED + "*")]:
-        shutil.rmtree(left, ignore_errors=True)
+    _remove_left_overs(folder)
 
 
 def _sound_files(place: Path) -> dict[str, bytes]:
     """The files of a checkpoint, each agreeing with the manifest."""
     try:
-        manifest = json.loads((place / _MANIFEST).read_bytes())["files"]
-        stated = {name: str(entry["sha256"]) for name, entry in manifest.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{place / _MANIFEST}: the checkpoint is not whole ({error})") from error
+        manifest = json.loads((place / _MANIFEST).read_bytes())
+        stated = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+        step = manifest["step"]
+    except OSError as error:
+        raise UserError(f"{place / _MANIFEST}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{place / _MANIFEST}: is not a manifest, so it was damaged") from error
+    if step != step_of(place):
+        raise UserError(f"{place / _MANIFEST}: is the manifest of step {step!r}, so it was damaged or moved")
     files: dict[str, bytes] = {}
-    for name, sha256 in stated.items():
+    for name, (size, sha256) in stated.items():
         if Path(name).name != name:
             raise UserError(f"{place / _MANIFEST}: names a file outside the checkpoint: {name!r}")
         try:
             files[name] = (place / name).read_bytes()
         except OSError as error:
             raise UserError(f"{place / name}: cannot be read ({error.strerror})") from error
+        if len(files[name]) != size:
+            raise UserError(f"{place / name}: has {len(files[name])} bytes, not {size}, so it was damaged")
         if hashlib.sha256(files[name]).hexdigest() != sha256:
             raise UserError(f"{place / name}: its sha256 is not the manifest's, so it was damaged")
     return files
@@ -141,6 +156,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove_left_overs(folder: Path) -> None:
+    """Delete what interrupted writes and removals left."""
+    for left in [*folder.glob(_PARTIAL + "*"), *folder.glob(_DOOMED + "*")]:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _remove(place: Path) -> None:

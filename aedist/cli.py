@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from aedist.place import Asked
 
 
+_RENDEZVOUS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What every launcher says besides WORLD_SIZE where there are several processes."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 the user's mistake, 75 interrupted and checkpointed, 1 a fault."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     rank = int(os.environ.get("RANK", "0"))
     try:
         arguments.run(arguments)
@@ -37,6 +41,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as in 'aedist config | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a command; ``key=value`` words may also follow an option, where argparse knows none."""
+    parser = _parser()
+    arguments, left = parser.parse_known_args(argv)
+    strangers = [word for word in left if word.startswith("-") or "words" not in arguments]
+    if strangers:
+        parser.error(f"unrecognized arguments: {' '.join(strangers)}")
+    if left:
+        arguments.words = [*arguments.words, *left]
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,7 +221,7 @@ def _asked() -> "Asked":
     """What the launcher asked of this process.
 
     Raises:
-        UserError: if srun started several processes and nobody told them of each other.
+        UserError: if there are several processes, but they were not told of each other, or how to meet.
     """
     from aedist.place import Asked
 
@@ -216,10 +232,15 @@ def _asked() -> "Asked":
             f"srun started {tasks} tasks, but RANK and WORLD_SIZE are not set, so each would train the whole run; "
             f"submit slurm/train.sbatch, which sets them"
         )
+    missing = [name for name in _RENDEZVOUS if name not in environment]
+    if environment.get("WORLD_SIZE", "1") != "1" and missing:
+        raise UserError(
+            f"WORLD_SIZE is {environment['WORLD_SIZE']}, but there is no {', '.join(missing)}, so the processes cannot "
+            f"find each other; start them with accelerate launch or slurm/train.sbatch, or unset WORLD_SIZE"
+        )
     return Asked(
         rank=int(environment.get("RANK", "0")),
         world=int(environment.get("WORLD_SIZE", "1")),
-        local_rank=int(environment.get("LOCAL_RANK", "0")),
     )
 
 

@@ -24,6 +24,7 @@ def _parse_bytes(value: object) -> object:
 
 
 Bytes = Annotated[int, BeforeValidator(_parse_bytes), Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 def key(default: Any, sentence: str, *, placement: bool = False, **rules: Any) -> Any:
@@ -79,7 +80,7 @@ class Objective(Section):
 class Optim(Section):
     name: Literal["adam", "adamw"] = key("adam", "The optimiser.")
     lr: float = key(1.0e-3, "Learning rate at its height.", gt=0)
-    betas: tuple[float, float] = key((0.9, 0.999), "Adam's decay rates of the two moments.", strict=False)
+    betas: tuple[Decay, Decay] = key((0.9, 0.999), "Adam's decay rates of the two moments.", strict=False)
     eps: float = key(1.0e-8, "Adam's epsilon.", gt=0)
     weight_decay: float = key(0.0, "Decay of the weights: L2 for adam, decoupled for adamw.", ge=0)
     clip_norm: float | None = key(None, "Largest norm of the gradient; left out, it is not clipped.", gt=0)
@@ -108,7 +109,7 @@ class Train(Section):
     @model_validator(mode="after")
     def _one_length(self) -> "Train":
         if self.epochs is not None and self.steps is not None:
-            raise ValueError("give train.epochs or train.steps, not both")
+            raise ValueError("give train.epochs or train.steps, not both (null unsets one)")
         if self.epochs is None and self.steps is None:
             object.__setattr__(self, "epochs", 10)
         return self

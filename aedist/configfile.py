@@ -3,11 +3,12 @@
 The YAML read here has no traps: a duplicate key is refused, ``no`` and ``off`` are text, ``1:30`` is text, and
 text where a number belongs is refused with the spelling that YAML takes for a number (``1e-4`` is text to
 YAML; ``1.0e-4`` is a number). On the command line, where nothing else could be meant, ``1e-4`` is a number.
+Anchors, tags and deep nesting, with which a small file can make a huge or a strange value, are refused.
 """
 
 import difflib
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,53 @@ from aedist.config import Config, is_placement, sections
 from aedist.errors import UserError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_DEEPEST_NESTING = 20
+_LONGEST_SHOWN = 100
 
 
 class _PlainLoader(yaml.SafeLoader):
     """SafeLoader that refuses duplicate keys and knows only null, true/false, integers, floats and text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own hook)
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None or event.tag is not None:
+            raise _refusal("anchors (&), aliases (*) and tags (!) are not read here", event.start_mark)
+        if self._depth > _DEEPEST_NESTING:
+            raise _refusal(f"more than {_DEEPEST_NESTING} levels of nesting", event.start_mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refusal("a key must be a plain word", key_node.start_mark)
             if key_node.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key_node.value!r} is given twice", problem_mark=key_node.start_mark
-                )
+                raise _refusal(f"key {key_node.value!r} is given twice", key_node.start_mark)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        if "\0" in node.value:  # no file name and no label may hold one
+            raise _refusal("text with a zero byte", node.start_mark)
+        return super().construct_scalar(node)
+
+
+def _refusal(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def _integer(loader: yaml.SafeLoader, node: Any) -> int:
+    """In tens alone: to YAML 1.1, 010 is eight and 1:30 is ninety."""
+    try:
+        return int(loader.construct_scalar(node))  # pyright: ignore[reportArgumentType]
+    except ValueError as error:  # Python reads no number of thousands of digits
+        raise _refusal("a number of too many digits", node.start_mark) from error
 
 
 for _tag, _pattern, _first in (
@@ -43,10 +75,7 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|nan)", list("-+0123456789.")),
 ):
     _PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
-_PlainLoader.add_constructor(
-    "tag:yaml.org,2002:int",
-    lambda loader, node: int(loader.construct_scalar(node)),  # pyright: ignore[reportArgumentType]
-)
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def read_yaml(text: str, where: str) -> Any:
@@ -59,9 +88,9 @@ def read_yaml(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{where}{line}: {error.problem}; correct the file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not readable as YAML: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{where}{line}: {error.problem}; correct it") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: is not YAML text: {str(error).splitlines()[0]}; correct it") from error
 
 
 def load_config(path: Path, words: Sequence[str] = ()) -> Config:
@@ -81,7 +110,7 @@ def load_config(path: Path, words: Sequence[str] = ()) -> Config:
     values = read_yaml(text, str(path)) or {}
     if not isinstance(values, dict):
         raise UserError(f"{path}: must hold sections of keys, such as 'train: {{epochs: 10}}'")
-    origins: dict[str, str] = {}
+    origins: set[str] = set()
     for word in words:
         _lay_over(values, word, origins)
     run = values.setdefault("run", {})
@@ -90,12 +119,18 @@ def load_config(path: Path, words: Sequence[str] = ()) -> Config:
     return parse_config(values, str(path), origins)
 
 
-def parse_config(values: dict[str, Any], where: str, origins: dict[str, str] | None = None) -> Config:
-    """The configuration that nested dictionaries spell; ``where`` and ``origins`` name the source in messages."""
+def parse_config(values: dict[str, Any], where: str, origins: Collection[str] = ()) -> Config:
+    """The configuration that nested dictionaries spell.
+
+    Messages name ``where`` as the source, or the command line for the keys in ``origins``.
+
+    Raises:
+        UserError: one line for each mistake.
+    """
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = dict.fromkeys(_tell(detail, where, origins or {}) for detail in error.errors())
+        lines = dict.fromkeys(_tell(detail, where, origins) for detail in error.errors())
         raise UserError("\n".join(lines)) from error
 
 
@@ -129,7 +164,7 @@ def describe_keys() -> Iterator[tuple[str, str, str]]:
             yield f"{section}.{name}", default, field.description or ""
 
 
-def _lay_over(values: dict[str, Any], word: str, origins: dict[str, str]) -> None:
+def _lay_over(values: dict[str, Any], word: str, origins: set[str]) -> None:
     """Put one ``section.key=value`` word into the nested values."""
     path, equals, text = word.partition("=")
     section, dot, name = path.partition(".")
@@ -142,46 +177,68 @@ def _lay_over(values: dict[str, Any], word: str, origins: dict[str, str]) -> Non
     if not isinstance(group, dict):
         raise UserError(f"{word}: section {section} of the file is not a group of keys")
     group[name] = value
-    origins[path] = word
+    origins.add(path)
 
 
-def _tell(detail: Any, where: str, origins: dict[str, str]) -> str:
+def _tell(detail: Any, where: str, origins: Collection[str]) -> str:
     """One of pydantic's complaints as a line of ours: the place, the key, its value, the rule, the fix."""
-    path = ".".join(str(part) for part in detail["loc"] if part != "mlp")
-    source = origins.get(".".join(path.split(".")[:2]))
-    place = "command line" if source else where
     value, kind = detail["input"], detail["type"]
-    if kind == "extra_forbidden":
+    path = ".".join(str(part) for part in detail["loc"])
+    from_word = any(f"{path}.".startswith(f"{origin}.") for origin in origins)
+    if kind == "extra_forbidden":  # of a section that is unknown, no key is looked at
+        from_word |= any(origin.startswith(f"{path}.") for origin in origins)
+    place = "command line" if from_word else where
+    path = _shown(path, str if path.isprintable() else repr)
+    if kind in ("extra_forbidden", "invalid_key"):
         return f"{place}: unknown key {path}{_nearest(path)}"
+    if kind == "missing" and isinstance(value, (list, tuple)):
+        return f"{place}: {path.rpartition('.')[0]}: {_shown(value)} is refused: it has too few items"
     if kind == "missing":
         return f"{place}: {path} is not set and has no default; set it"
-    rule = detail["msg"].removeprefix("Value error, ")
+    rule = str(detail["msg"]).removeprefix("Value error, ")
     rule = rule[0].lower() + rule[1:]
     if isinstance(value, str) and kind in ("float_type", "int_type") and _NUMBER.fullmatch(value):
-        return f"{place}: {path}: {value!r} is text, not a number; {_as_number(value, kind)}"
-    if kind == "model_type":
-        return f"{place}: {path}: {value!r} is refused: it should be a group of keys, such as {{name: value}}"
+        return f"{place}: {path}: {_shown(value)} is text, not a number; {_as_number(value, kind)}"
     if kind == "value_error" and rule.startswith("give "):
         return f"{place}: {rule}"
-    return f"{place}: {path}: {value!r} is refused: {rule.replace('input should be', 'it should be')}"
+    rule = _RULES.get(str(kind), rule).replace("input should be", "it should be")
+    return f"{place}: {path}: {_shown(value)} is refused: {rule}"
+
+
+_RULES = {
+    "model_type": "it should be a group of keys, such as {name: value}",
+    "tuple_type": "it should be a list, such as [a, b]",
+    "string_type": "it should be text; where it looks like something else, put it in quotes",
+}
+"""In our words, where pydantic's would mislead."""
+
+
+def _shown(value: object, spell: Callable[[object], str] = repr) -> str:
+    """A value as a message shows it, not longer than a line bears."""
+    text = spell(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _as_number(value: str, kind: str) -> str:
     """How to write ``value`` so that YAML reads a number."""
     if kind == "int_type":
-        return f"write a whole number without quotes, such as {int(float(value))}"
+        number = float(value)
+        example = int(number) if number.is_integer() and abs(number) < 1e15 else 10
+        return f"write a whole number without quotes, such as {example}"
     mantissa, mark, exponent = value.lower().partition("e")
     mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
     return f"write {mantissa}{mark}{exponent} without quotes"
 
 
 def _nearest(path: str) -> str:
-    """The hint for an unknown key: the key of the same name elsewhere, else the closest spelling."""
-    known = [name for name, _, _ in describe_keys()] + list(sections())
-    leaf = path.rsplit(".", 1)[-1]
-    same = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
-    close = same or difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    if not close:
-        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
-        close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1)]
-    return f"; did you mean {close[0]}?" if close else "; see 'aedist config' for the keys there are"
+    """The hint for an unknown key: the key of that name elsewhere, else the closest spelling, else what there is."""
+    section, dot, leaf = path.partition(".")
+    if not dot:
+        section, leaf = "", path
+    whole = {name: name for name in sections()}
+    own = {name: f"{section}.{name}" for name in sections()[section].model_fields} if section in whole else whole
+    everywhere = {dotted.rpartition(".")[2]: dotted for dotted, _, _ in describe_keys()} | whole
+    for known, cutoff in ((everywhere, 1.0), (own, 0.6), (everywhere, 0.6)):
+        if close := difflib.get_close_matches(leaf, known, n=1, cutoff=cutoff):
+            return f"; did you mean {known[close[0]]}?"
+    return f"; {section if section in whole else 'a configuration'} has {', '.join(own)}"

@@ -45,11 +45,12 @@ def load(path: str | Path) -> nn.Module:
         record = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         options = {**record["options"], "image_shape": tuple(record["options"]["image_shape"])}
         model = get_model(record["kind"], **options)
-        model.load_state_dict(load_file(folder / _WEIGHTS))
+        model.load_state_dict(load_file(folder / _WEIGHTS), assign=True)  # as they are, fp64 too
     except OSError as error:
         raise UserError(
             f"{folder}: holds no exported model ({error.strerror}); a run writes it when it ends"
         ) from error
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder}: is not an exported model of this version ({error})") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder}: is not an exported model of this version ({reason})") from error
     return model.eval()

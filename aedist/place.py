@@ -16,12 +16,12 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import (
-    DistributedDataParallelKwargs,
     DistributedType,
     GradientAccumulationPlugin,
     InitProcessGroupKwargs,
 )
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from aedist.errors import UserError
 
@@ -37,7 +37,6 @@ class Asked:
 
     rank: int = 0
     world: int = 1
-    local_rank: int = 0
 
 
 class ToldByRankZero(UserError):
@@ -60,15 +59,24 @@ class Place:
         """Whether this is the process that writes and tells."""
         return self.rank == 0
 
-    def prepare(self, model: nn.Module, *, synchronise: bool) -> nn.Module:
-        """The module to call in training: under autocast, and in DDP where gradients are to be all-reduced."""
+    def autocast(self) -> AbstractContextManager[Any]:
+        """While it lasts, forward passes compute in the run's precision."""
+        return self.accelerator.autocast()
+
+    def in_step_with_others(self, model: nn.Module) -> nn.Module:
+        """The module to call in training where DDP is to average gradients; the model itself for a lone process."""
+        if self.world == 1:
+            return model
+        devices = [self.device] if self.device.type == "cuda" else None
         with warnings.catch_warnings():
-            # torch 2.14 renames an option that accelerate 1.15 passes on
+            # torch 2.14 renames the option for later versions; buffers are kept in step by whoever owns them
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-            return self.accelerator.prepare_model(model, evaluation_mode=not (synchronise and self.world > 1))
+            return DistributedDataParallel(
+                model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def no_sync(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """While it lasts, backward passes of a module from ``prepare`` keep their gradients to themselves."""
+        """While it lasts, a module's backward passes keep their gradients to this process."""
         return self.accelerator.no_sync(model)
 
     def backward(self, loss: Tensor) -> None:
@@ -92,9 +100,9 @@ class Place:
         return dist.all_reduce(tensor, group=self.host_group, async_op=True)
 
     def send(self, tensor: Tensor, source: int) -> None:
-        """Copy a tensor from the process of rank ``source`` to all others, in place."""
-        if self.world > 1 and tensor.numel():
-            dist.broadcast(tensor, src=source)
+        """Copy a CPU tensor from the process of rank ``source`` to all others, in place."""
+        if self.host_group is not None and tensor.numel():
+            dist.broadcast(tensor, src=source, group=self.host_group)
 
     def from_rank_zero(self, work: Callable[[], T]) -> T:
         """Do ``work`` on rank zero alone and give its result to all.
@@ -150,7 +158,6 @@ def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=_LONGEST_WAIT),
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
         ],
     )
     world = accelerator.num_processes

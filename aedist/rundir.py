@@ -95,12 +95,15 @@ def read_environment(run: RunDir) -> dict[str, Any]:
     """The run's environment.json.
 
     Raises:
-        UserError: if it is missing or is not JSON.
+        UserError: if it is missing, is not JSON, or is not such a record.
     """
     try:
-        return json.loads(run.environment.read_text(encoding="utf-8"))
+        record = json.loads(run.environment.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{run.environment}: cannot be read ({error}); the run must be started anew") from error
+    if not isinstance(record, dict) or not {"run_id", "data", "attempts"} <= record.keys():
+        raise UserError(f"{run.environment}: is not the record of a run; the run must be started anew")
+    return record
 
 
 def claim(run: RunDir, config: Config) -> IO[str]:
@@ -111,11 +114,12 @@ def claim(run: RunDir, config: Config) -> IO[str]:
     """
     if run.path.exists() and not run.path.is_dir():
         raise UserError(f"run.dir: {run.path} is a file; name a new or empty folder, or one of this run")
-    if run.path.is_dir() and not run.config.exists() and any(run.path.iterdir()):
-        first = min(entry.name for entry in run.path.iterdir())
-        if first != ".lock":
+    if run.path.is_dir() and not run.config.exists():
+        ours = {".lock", _beside(run.config).name}  # all that a start killed early leaves
+        foreign = min((entry.name for entry in run.path.iterdir() if entry.name not in ours), default=None)
+        if foreign is not None:
             raise UserError(
-                f"run.dir: {run.path} holds files that are no run's ({first}, ...); name a new or empty folder"
+                f"run.dir: {run.path} holds files that are no run's ({foreign}, ...); name a new or empty folder"
             )
     try:
         run.path.mkdir(parents=True, exist_ok=True)
@@ -209,6 +213,11 @@ def _git_revision() -> str | None:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    beside = path.with_name(path.name + ".part")
+    beside = _beside(path)
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def _beside(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(path.name + ".part")

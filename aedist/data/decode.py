@@ -2,7 +2,8 @@
 
 JPEG goes through libjpeg-turbo with its exact transforms (bit-identical to Pillow's), PNG through Pillow's
 PNG reader directly, which skips Pillow's guessing of formats. Grey images become colour where the data set
-is colour; any other difference in shape is an error, never a silent resize.
+is colour; any other difference in shape is an error, never a silent resize, and so is whatever 8-bit grey or
+RGB cannot hold (16 bits, transparency, CMYK).
 """
 
 import io
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg")
+
+_PNG_DEPTH_AT = 24  # in IHDR, which comes first: 8 bytes of signature, 8 of chunk, 4 of width, 4 of height
 
 
 def decode(raw: bytes, extension: str, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -36,8 +39,12 @@ def decode(raw: bytes, extension: str, shape: tuple[int, int, int]) -> NDArray[n
 
 
 def _decode_jpeg(raw: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    height, width, *_ = simplejpeg.decode_jpeg_header(raw)
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(raw)
     _check_size(int(height), int(width), shape)
+    if colours in ("CMYK", "YCCK"):
+        raise ValueError(f"its colours are {colours}, but images must be grey or RGB")
+    if shape[2] == 1 and colours != "Gray":
+        raise ValueError("is a colour image, but the data set's images are grey")
     return simplejpeg.decode_jpeg(raw, colorspace="GRAY" if shape[2] == 1 else "RGB")
 
 
@@ -48,6 +55,10 @@ def _decode_png(raw: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
             wanted = "L" if shape[2] == 1 else "RGB"
             if image.mode not in ("1", "L", "P", "RGB"):  # 16 bits or alpha: converting would lose something
                 raise ValueError(f"its mode is {image.mode}, but images must be 8-bit grey or RGB")
+            if raw[_PNG_DEPTH_AT] > 8:  # Pillow cuts 16-bit RGB to 8 bits and calls it RGB
+                raise ValueError(f"it has {raw[_PNG_DEPTH_AT]} bits a channel, but images must be 8-bit grey or RGB")
+            if "transparency" in image.info:
+                raise ValueError("it has transparency, but images must be 8-bit grey or RGB")
             if wanted == "L" and image.mode not in ("1", "L"):
                 raise ValueError("is a colour image, but the data set's images are grey")
             pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))

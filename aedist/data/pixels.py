@@ -10,5 +10,8 @@ def to_unit_range(images_bhwc: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def to_bytes(x_bchw: Tensor) -> Tensor:
-    """Floating point (B, C, H, W) to uint8 (B, H, W, C): clamped to [0, 1] and rounded, as a saved picture is."""
-    return x_bchw.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    """Floating point (B, C, H, W) to uint8 (B, H, W, C): clamped to [0, 1] and rounded, as a saved picture is.
+
+    What is not a number becomes 0: bytes have no other word for it.
+    """
+    return x_bchw.nan_to_num(0).clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

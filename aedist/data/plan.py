@@ -28,7 +28,6 @@ from aedist.shards.index import Index
 # shuffled when built, so a few of them together are enough. By the data alone, never by the machine.
 _SHUFFLE_WHOLE_BELOW_SAMPLES = 2_000_000
 _SHUFFLE_SHARDS_ABOVE = 8
-_BLOCKS_KEPT = 8
 
 _SHARD_ORDER, _BLOCK_ORDER = 1, 2  # what a key is for
 
@@ -36,7 +35,9 @@ _SHARD_ORDER, _BLOCK_ORDER = 1, 2  # what a key is for
 class EpochOrder:
     """The order of one epoch. Only the blocks of shards that are asked for are ever permuted."""
 
-    def __init__(self, samples_per_shard: Sequence[int], seed: int, epoch: int, shuffle_shards: int) -> None:
+    def __init__(
+        self, samples_per_shard: Sequence[int], seed: int, epoch: int, shuffle_shards: int, blocks_kept: int
+    ) -> None:
         counts = np.array(samples_per_shard, dtype=np.int64)
         self._first_ids = np.concatenate([[0], np.cumsum(counts)])
         self._shards = keys.permutation(len(counts), _SHARD_ORDER, seed, epoch)
@@ -44,6 +45,7 @@ class EpochOrder:
         self._block_starts = np.concatenate([[0], ends])
         self._name = (_BLOCK_ORDER, seed, epoch)
         self._shuffle_shards = shuffle_shards
+        self._blocks_kept = blocks_kept
         self._blocks: dict[int, NDArray[np.int64]] = {}
 
     def ids(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -60,7 +62,7 @@ class EpochOrder:
     def _block(self, number: int) -> NDArray[np.int64]:
         """The permuted ids of one block of consecutive shards; a few are kept, since stretches share them."""
         if number not in self._blocks:
-            if len(self._blocks) >= _BLOCKS_KEPT:
+            if len(self._blocks) >= self._blocks_kept:
                 self._blocks.pop(next(iter(self._blocks)))
             shards = self._shards[number * self._shuffle_shards : (number + 1) * self._shuffle_shards]
             ids = np.concatenate([np.arange(*self._first_ids[s : s + 2].tolist()) for s in shards.tolist()])
@@ -134,7 +136,9 @@ class Plan:
         if epoch not in self._orders:
             while len(self._orders) > 1:  # the one before stays: loader workers run ahead over an epoch's end
                 self._orders.pop(next(iter(self._orders)))
-            self._orders[epoch] = EpochOrder(self.samples_per_shard, self.seed, epoch, self.shuffle_shards)
+            # each slot is in a block of its own, or between two: with fewer kept, every step would permute anew
+            blocks_kept = 2 * self.num_micro
+            self._orders[epoch] = EpochOrder(self.samples_per_shard, self.seed, epoch, self.shuffle_shards, blocks_kept)
         return self._orders[epoch]
 
 

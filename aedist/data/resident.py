@@ -38,14 +38,14 @@ def read_all(
         UserError: if a shard or an image is damaged.
     """
     total = split.index.num_samples
-    images = torch.empty((total, *split.index.image_shape), dtype=torch.uint8, device=device)
+    images = torch.empty((total, *split.index.image_shape), dtype=torch.uint8)
     bounds = [total * r // world for r in range(world + 1)]
     share = cut(bounds[rank], bounds[rank + 1], IMAGES_A_STRETCH)
     for (first, last), read in read_stretches(split, share, workers):
-        images[first:last] = read.to(device)
+        images[first:last] = read
     for source in range(world):
         exchange(images[bounds[source] : bounds[source + 1]], source)
-    return images
+    return images.to(device)
 
 
 def gather(images: Tensor, plan: Plan, slots: Sequence[int], first_step: int, last_step: int) -> Iterator[StepBatch]:

@@ -39,8 +39,10 @@ def ssim(x_bchw: Tensor, reconstruction_bchw: Tensor) -> Tensor:
     """Structural similarity of each image, (B,); NaN where an image is smaller than the window.
 
     Equation 13 of Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
-    structural similarity", 2004, with their constants. The moments under the window are two products with banded
-    matrices, since the Gaussian is separable: several times faster than a convolution, in float64 too.
+    structural similarity", 2004, with their constants, over the places where the whole window lies inside the
+    image, as scikit-image does; torchmetrics counts the places over a mirrored border too. The moments under the
+    window are two products with banded matrices, since the Gaussian is separable: several times faster than a
+    convolution, in float64 too.
     """
     height, width = x_bchw.shape[-2:]
     if min(height, width) < _SSIM_WINDOW:
@@ -70,7 +72,7 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "psnr": ps
 
 
 def measure(images_bhwc: Tensor, reconstruction_bchw: Tensor) -> Tensor:
-    """Every metric of every image, float64 (B, len(METRICS)).
+    """Every metric of every image, float64 (B, len(METRICS)); NaN where a reconstruction is not finite.
 
     Args:
         images_bhwc: the originals, uint8.
@@ -78,4 +80,7 @@ def measure(images_bhwc: Tensor, reconstruction_bchw: Tensor) -> Tensor:
     """
     x = to_unit_range(images_bhwc, torch.float64)
     y = to_unit_range(to_bytes(reconstruction_bchw), torch.float64)
-    return torch.stack([metric(x, y) for metric in METRICS.values()], dim=1)
+    measured = torch.stack([metric(x, y) for metric in METRICS.values()], dim=1)
+    # bytes cannot say that a number was none, so the rounded picture would be judged as if it were black
+    is_finite = reconstruction_bchw.isfinite().flatten(1).all(1)
+    return measured.where(is_finite[:, None], torch.nan)

@@ -48,10 +48,14 @@ def evaluate_run(
     Raises:
         UserError: if there is no such run, checkpoint or split.
     """
+    if num_images is not None and num_images < 1:
+        raise UserError(f"--images: {num_images} is refused: it must be 1 or more; leave it out to evaluate all")
     run = find_run(folder)
     config = load_run_config(run)
     split = open_split(config.data.shards, split_name or config.evaluate.split)
-    place = take_place(asked, "fp32", config.train.threads)
+    _check_shape(run, split)
+    # one thread unless told otherwise: how many there are can touch the last bits of a sum
+    place = take_place(asked, "fp32", config.train.threads or 1)
     if not place.is_zero:
         say = _say_nothing
     checkpoint = place.from_rank_zero(lambda: _find_checkpoint(run, which, split, say))
@@ -79,6 +83,16 @@ def evaluate_run(
     return path
 
 
+def _check_shape(run: RunDir, split: Split) -> None:
+    """Refuse images of another shape than the model was made for."""
+    trained, given = read_environment(run)["data"]["image_shape"], list(split.index.image_shape)
+    if trained != given:
+        raise UserError(
+            f"{split.folder}: its images are {given} (height, width, channels), but {run.path} was trained on "
+            f"{trained}; name a split of that shape"
+        )
+
+
 def _find_checkpoint(run: RunDir, which: str, split: Split, say: Callable[[str], None]) -> Path:
     """Rank zero's part: the shards are there, and so is the checkpoint."""
     check_present(split.folder, split.index)
@@ -92,7 +106,7 @@ def _find_checkpoint(run: RunDir, which: str, split: Split, say: Callable[[str],
         if best_step is None:
             raise UserError(f"--checkpoint best: {run.path} was not evaluated in training; take last")
         return run.checkpoints / name_of(best_step)
-    place = run.checkpoints / name_of(int(which)) if which.isdigit() else None
+    place = run.checkpoints / name_of(int(which)) if which.isdecimal() else None
     if place is None or not place.is_dir():
         there = ", ".join(str(step_of(found)) for found in checkpoints(run.checkpoints))
         raise UserError(f"--checkpoint {which}: there is no such checkpoint; take last, best or one of {there}")

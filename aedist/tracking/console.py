@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -42,7 +42,7 @@ class ConsoleSink:
             self._last_line_seconds = time.monotonic()
             self._line(self._in_words(record))
         if self._live and kind == "skipped":
-            self._live.console.print(self._in_words(record))
+            self._line(self._in_words(record))
 
     def picture(self, name: str, path: Path, record: Record) -> None:
         """Pictures are named in the closing summary, not as they come."""
@@ -55,7 +55,7 @@ class ConsoleSink:
             self._live.stop()
 
     def _line(self, words: str) -> None:
-        self._console.print(f"{datetime.now():%H:%M:%S}  {words}", highlight=False, soft_wrap=True)
+        self._console.print(f"{datetime.now():%H:%M:%S}  {words}", highlight=False, markup=False, soft_wrap=True)
 
     def _in_words(self, record: Record) -> str:
         kind = record["kind"]
@@ -78,7 +78,8 @@ class ConsoleSink:
         rows = Table.grid(padding=(0, 2))
         rows.add_column(style="dim", justify="right")
         rows.add_column()
-        rows.add_row("progress", Group(ProgressBar(total=self._total_images, completed=done, width=46), self._where()))
+        rows.add_row("progress", ProgressBar(total=self._total_images, completed=done, width=46))
+        rows.add_row("", self._where())
         if self._train:
             rows.add_row("loss", f"[bold]{self._train['loss']:.4f}[/]   {_terms(self._train)}")
             rows.add_row("speed", _speed(self._train))

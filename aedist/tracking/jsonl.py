@@ -40,12 +40,12 @@ def keep_until(path: Path, step: int) -> None:
     """Take out the records of steps after ``step``, and a last line cut short by a kill; whole or not at all."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if (found := _step(line)) is not None and found <= step]
-    if len(kept) < len(lines):
+    text = path.read_text(encoding="utf-8", errors="replace")
+    kept = "".join(f"{line}\n" for line in text.splitlines() if (found := _step(line)) is not None and found <= step)
+    if kept != text:  # also where the last line lacks its end alone, which the next record would run into
         beside = path.with_name(path.name + ".part")
         with beside.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in kept)
+            file.write(kept)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -15,6 +15,9 @@ import wandb
 
 from aedist.tracking.tracker import Record
 
+_SERVICE_BEFORE_IT_MOVED = "api.wandb.ai"
+_LONGEST_FAREWELL_SECONDS = 300.0  # without a limit, a server that cannot be reached keeps the process for ever
+
 
 def start_wandb(
     mode: str,
@@ -43,10 +46,15 @@ def start_wandb(
             tags=tags,
             config=config,
             resume="allow" if mode == "online" else None,
-            settings=wandb.Settings(init_timeout=15, silent=True, console="off"),
+            settings=wandb.Settings(
+                init_timeout=15,
+                finish_timeout=_LONGEST_FAREWELL_SECONDS,
+                silent=True,
+                console="off",
+            ),
         )
-    except (wandb.Error, OSError) as error:
-        say(f"W&B did not start ({str(error).splitlines()[0]}); the run goes on, and metrics.jsonl has everything")
+    except Exception as error:  # whatever it is, the run is worth more
+        say(f"W&B did not start ({_in_one_line(error)}); the run goes on, and metrics.jsonl has everything")
         return None
     run.define_metric("images")
     run.define_metric("*", step_metric="images")
@@ -62,10 +70,10 @@ class WandbSink:
     def record(self, record: Record) -> None:
         kind = record["kind"]
         numbers = {f"{kind}/{name}": value for name, value in _flat(record) if name not in ("images", "step")}
-        self._log({**numbers, "images": record["images"], "step": record["step"]})
+        self._log(lambda: {**numbers, "images": record["images"], "step": record["step"]})
 
     def picture(self, name: str, path: Path, record: Record) -> None:
-        self._log({name: wandb.Image(str(path)), "images": record["images"], "step": record["step"]})
+        self._log(lambda: {name: wandb.Image(str(path)), "images": record["images"], "step": record["step"]})
 
     def sync(self) -> None:
         """W&B keeps its own times."""
@@ -73,24 +81,35 @@ class WandbSink:
     def close(self, exit_code: int) -> None:
         self._try(lambda: self._run.finish(exit_code=exit_code))
 
-    def _log(self, values: dict[str, Any]) -> None:
+    def _log(self, values: Callable[[], dict[str, Any]]) -> None:
         if not self._broken:
-            self._try(lambda: self._run.log(values))
+            self._try(lambda: self._run.log(values()))
 
     def _try(self, call: Callable[[], None]) -> None:
         try:
             call()
         except Exception as error:
+            if not self._broken:
+                self._say(f"W&B stopped working ({_in_one_line(error)}); the run goes on without it")
             self._broken = True
-            self._say(f"W&B stopped working ({error}); the run goes on, and metrics.jsonl has everything")
+
+
+def _in_one_line(error: Exception) -> str:
+    """What an error says first, and if it says nothing, its kind."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _has_key() -> bool:
     """Whether W&B would find a key without asking: in the environment, or left by ``wandb login``."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    base_url = wandb.Settings().base_url
+    hosts = [urlsplit(base_url).netloc]
+    if base_url == wandb.Settings.model_fields["base_url"].default:
+        hosts.append(_SERVICE_BEFORE_IT_MOVED)  # W&B takes a key that was left for it there, too
     try:
-        return netrc().authenticators(urlsplit(wandb.Settings().base_url).hostname or "") is not None
+        logins = netrc(os.environ.get("NETRC"))
+        return any(logins.authenticators(host) for host in hosts)
     except (OSError, NetrcParseError):
         return False
 

@@ -76,7 +76,9 @@ def train(run: Parts) -> bool:
         for row, slot in enumerate(batch.slots):
             with run.reduction.round(last=row + 1 == len(batch.slots)):
                 x_bchw = to_unit_range(images[row], dtype)
-                loss, terms = run.objective(x_bchw, run.reduction.module(x_bchw))
+                with place.autocast():
+                    output = run.reduction.module(x_bchw)
+                loss, terms = run.objective(x_bchw, output)
                 run.reduction.backward(loss)
             window.add_terms(slot, terms)
 
@@ -84,7 +86,9 @@ def train(run: Parts) -> bool:
         run.reduction.finish()
         if state.scaler:
             state.scaler.unscale_(state.optimizer)
-        norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip_norm or torch.inf)
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if config.optim.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, config.optim.clip_norm, norm)
         gradient_norm = norm.item()
         if np.isfinite(gradient_norm):
             state.optimizer.step()

@@ -1,13 +1,13 @@
 """The evaluation during training: the whole pass at its cadence, the same pictures each time, the best step."""
 
+from math import prod
 from pathlib import Path
 
 import torch
 
-from aedist.config import Config
+from aedist.config import Config, Data
 from aedist.data.loader import Split
 from aedist.data.plan import Plan
-from aedist.data.source import is_resident
 from aedist.evaluation.run import EvaluationPlan, evaluate, read_batches, summarise
 from aedist.evaluation.showcase import one_of_each_class, reconstructions
 from aedist.pictures import save_picture
@@ -38,7 +38,7 @@ class PeriodicEvaluation:
         num_images = min(config.evaluate.images or split.index.num_samples, split.index.num_samples)
         self._evaluation = EvaluationPlan(num_images, config.evaluate.batch)
         self._workers = config.data.workers
-        self._keep = config.data.mode != "stream" and is_resident(config.data, split)
+        self._keep = config.data.mode != "stream" and self._fits_beside_training(config.data)
         self._kept: list[tuple[tuple[int, int], torch.Tensor]] | None = None
 
     def __call__(self) -> bool:
@@ -67,6 +67,14 @@ class PeriodicEvaluation:
             self._tracker.record(record)
             self._draw(record)
         return is_best
+
+    def _fits_beside_training(self, data: Data) -> bool:
+        """Whether this process's images fit the budget together with the training images, where those are kept."""
+        image_bytes = prod(self._split.index.image_shape)
+        training_bytes = self._plan.num_samples * image_bytes
+        batches = self._evaluation.batches(self._place.rank, self._place.world)
+        own_bytes = sum(last - first for first, last in batches) * image_bytes
+        return own_bytes + (training_bytes if training_bytes <= data.memory else 0) <= data.memory
 
     def _draw(self, record: Record) -> None:
         ids = one_of_each_class(self._split)

@@ -47,7 +47,7 @@ class Fast:
     """DDP's own all-reduce, in the gradients' floating point."""
 
     def __init__(self, place: Place, model: nn.Module, num_micro: int) -> None:
-        self.module = place.prepare(model, synchronise=True)
+        self.module = place.in_step_with_others(model)
         self._place = place
         # DDP divides the sum over W processes by W; with this the result is the mean over the M micro-batches
         # also where processes run different numbers of them
@@ -73,7 +73,7 @@ class Exact:
     STEPS_PER_ONE = 2.0**40
 
     def __init__(self, place: Place, model: nn.Module, num_micro: int, scaler: GradScaler | None) -> None:
-        self.module = place.prepare(model, synchronise=False)
+        self.module = model
         self._place, self._num_micro, self._scaler = place, num_micro, scaler
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._largest = 2.0**22 / num_micro

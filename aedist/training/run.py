@@ -13,7 +13,7 @@ from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
 from aedist.config import Config, model_options
 from aedist.data.plan import Plan, assigned, make_plan
 from aedist.data.source import is_resident, open_batches, open_split
-from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted
+from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, UserError
 from aedist.export import export
 from aedist.objective import make_objective
 from aedist.place import Asked, Place, take_place
@@ -51,6 +51,11 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
     plan = make_plan(config, split.index)
     slots, cadence = assigned(plan.num_micro, place.rank, place.world), make_cadence(config.train, plan)
     is_resident(config.data, split)
+    if evaluated.index.image_shape != split.index.image_shape:
+        raise UserError(
+            f"evaluate.split: the images of {config.evaluate.split} have shape {evaluated.index.image_shape}, those of "
+            f"{config.data.split} {split.index.image_shape}; name a split of the same shape"
+        )
 
     # where it goes on
     run, state = RunDir(Path(config.run.dir)), fresh_state(config, split, place)
@@ -169,7 +174,7 @@ def _open_tracker(
         track.group,
         track.tags,
         config.model_dump(mode="json"),
-        console.print,
+        _speaker(console),
     )
     return Tracker([*sinks, wandb_sink] if wandb_sink else sinks, opening.attempt)
 

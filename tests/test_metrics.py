@@ -1,0 +1,114 @@
+"""The metrics are those of scikit-image, image by image, and mean what their definitions say."""
+
+import numpy as np
+import pytest
+import torch
+from samples import image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from aedist.data.pixels import to_bytes, to_unit_range
+from aedist.evaluation.metrics import DEFINITIONS, HIGHER_IS_BETTER, METRICS, PSNR_OF_EQUAL_IMAGES, measure
+from aedist.evaluation.run import summarise
+
+NAMES = list(METRICS)
+
+
+def pairs(shape: tuple[int, int, int], num: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    """Originals, uint8 (num, H, W, C), and noisy reconstructions of them, (num, C, H, W), some outside [0, 1]."""
+    rng = np.random.default_rng(7)
+    originals = np.stack([image(9, number, shape) for number in range(num)])
+    noise = rng.normal(0, np.linspace(0.001, 0.5, num)[:, None, None, None], originals.shape)
+    return torch.from_numpy(originals), torch.from_numpy(originals / 255 + noise).permute(0, 3, 1, 2).float()
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (12, 12, 1), (11, 11, 1), (17, 31, 3), (64, 64, 3)])
+def test_every_image_is_measured_as_by_scikit_image(shape: tuple[int, int, int]) -> None:
+    """SSIM over the window's places inside the image: scikit-image's map without its border of half a window."""
+    originals, reconstructions = pairs(shape)
+    found = measure(originals, reconstructions)
+    assert found.dtype == torch.float64
+    for row, (original, reconstruction) in enumerate(zip(originals.numpy(), reconstructions.numpy(), strict=True)):
+        x = original / 255
+        y = np.round(np.clip(reconstruction.transpose(1, 2, 0).astype(np.float64), 0, 1) * 255) / 255
+        _, ssim_map = structural_similarity(
+            x,
+            y,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=1,
+            channel_axis=2,
+            full=True,
+        )
+        expected = {
+            "mse": ((x - y) ** 2).mean(),
+            "psnr": peak_signal_noise_ratio(x, y, data_range=1),
+            "ssim": ssim_map[5:-5, 5:-5].mean(),
+        }
+        for column, name in enumerate(NAMES):
+            assert found[row, column].item() == pytest.approx(expected[name], abs=1e-5), name
+    assert found[:, NAMES.index("mse")].diff().min() > 0, "more noise is more error"
+
+
+def test_an_image_that_is_reproduced_exactly() -> None:
+    originals, _ = pairs((16, 16, 3))
+    perfect = to_unit_range(originals, torch.float32)
+    found = measure(originals, perfect)
+    assert (found[:, NAMES.index("mse")] == 0).all()
+    assert (found[:, NAMES.index("psnr")] == PSNR_OF_EQUAL_IMAGES).all()
+    torch.testing.assert_close(found[:, NAMES.index("ssim")], torch.ones(len(found), dtype=torch.float64))
+
+
+def test_differences_that_a_saved_picture_does_not_show_are_none() -> None:
+    originals, _ = pairs((16, 16, 1))
+    nearly = to_unit_range(originals, torch.float32) + 0.4 / 255
+    assert (measure(originals, nearly)[:, NAMES.index("mse")] == 0).all()
+
+
+def test_constant_images_by_hand() -> None:
+    """Grey level 51 against 102: error 0.04, 13.979 dB; without variance SSIM is its luminance term."""
+    original = torch.full((1, 15, 15, 1), 51, dtype=torch.uint8)
+    found = dict(zip(NAMES, measure(original, torch.full((1, 1, 15, 15), 0.4))[0].tolist(), strict=True))
+    luminance = (2 * 0.2 * 0.4 + 0.01**2) / (0.2**2 + 0.4**2 + 0.01**2)
+    assert found == pytest.approx({"mse": 0.04, "psnr": 13.979400, "ssim": luminance}, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_reconstruction_that_is_not_finite_is_never_judged_as_a_picture(value: float) -> None:
+    """One such number in one image makes that image's metrics not a number, and no other's."""
+    originals, reconstructions = pairs((16, 16, 1), num=3)
+    reconstructions[1, 0, 4, 4] = value
+    found = measure(originals, reconstructions)
+    assert found[1].isnan().all()
+    assert found[[0, 2]].isfinite().all()
+    assert (to_bytes(torch.full((1, 1, 2, 2), float("nan"))) == 0).all()
+
+
+def test_images_smaller_than_the_window_have_no_ssim_and_the_other_metrics() -> None:
+    originals, reconstructions = pairs((10, 30, 1))
+    found = measure(originals, reconstructions)
+    assert found[:, NAMES.index("ssim")].isnan().all()
+    assert found[:, :2].isfinite().all()
+    assert summarise(found[:, NAMES.index("ssim")].numpy()) == dict.fromkeys(("mean", "std", "min", "median", "max"))
+
+
+def test_every_metric_is_defined_and_says_which_way_is_better() -> None:
+    assert list(DEFINITIONS) == list(HIGHER_IS_BETTER) == NAMES
+    for words in ("11 x 11 Gaussian", "sigma 1.5", "K1 0.01, K2 0.03", "data range 1", "positions inside the image"):
+        assert words in DEFINITIONS["ssim"]
+    assert "100 dB" in DEFINITIONS["psnr"]
+
+
+def test_a_summary_is_numpys() -> None:
+    values = np.array([3.0, 1.0, 2.0, 10.0])
+    assert summarise(values) == {"mean": 4.0, "std": np.sqrt(12.5), "min": 1.0, "median": 2.5, "max": 10.0}
+
+
+def test_bytes_to_the_unit_range_and_back_is_the_identity() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+    for dtype in (torch.float32, torch.float64):
+        x = to_unit_range(levels, dtype)
+        assert (x.dtype, x.min().item(), x.max().item()) == (dtype, 0.0, 1.0)
+        assert torch.equal(to_bytes(x), levels)
+    outside = torch.tensor([-3.0, 7.0]).reshape(1, 1, 1, 2)
+    assert to_bytes(outside).flatten().tolist() == [0, 255]

@@ -1,0 +1,55 @@
+"""Picture grids show the very pixels they were given, enlarged by whole pixels, each in its row and column."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from aedist.pictures import grid, save_picture
+
+
+def cells(picture: Image.Image, image: NDArray[np.uint8], times: int) -> list[tuple[int, int]]:
+    """The (top, left) corners at which an image stands in a picture, enlarged ``times`` times."""
+    pixels = np.asarray(picture)
+    colour = np.broadcast_to(image, (*image.shape[:2], 3))
+    big = colour.repeat(times, axis=0).repeat(times, axis=1)
+    height, width, _ = big.shape
+    corners = np.argwhere((pixels == big[0, 0]).all(axis=2))
+    return [(y, x) for y, x in corners.tolist() if np.array_equal(pixels[y : y + height, x : x + width], big)]
+
+
+@pytest.mark.parametrize(("shape", "times"), [((9, 8, 1), 9), ((9, 8, 3), 9), ((20, 80, 3), 1)])
+def test_every_image_stands_once_in_its_row_and_column(
+    tmp_path: Path, rng: np.random.Generator, shape: tuple[int, int, int], times: int
+) -> None:
+    rows = [rng.integers(0, 255, (3, *shape), dtype=np.uint8) for _ in range(2)]
+    picture = grid(rows, ["inputs", "outputs"], ["a", "b", "c"], "a title")
+    read = Image.open(save_picture(picture, tmp_path / "deep" / "folder" / "grid.png"))
+    assert read.format == "PNG"
+    found = [[cells(read.convert("RGB"), image, times) for image in images] for images in rows]
+    assert all(len(corners) == 1 for row in found for corners in row)
+    tops = [[corners[0][0] for corners in row] for row in found]
+    lefts = [[corners[0][1] for corners in row] for row in found]
+    assert lefts[0] == lefts[1] == sorted(set(lefts[0]))
+    assert [len(set(row)) for row in tops] == [1, 1]
+    assert tops[0][0] + shape[0] * times < tops[1][0]
+
+
+def test_labels_and_title_take_room_only_where_they_are_given(rng: np.random.Generator) -> None:
+    images = [rng.integers(0, 255, (2, 8, 8, 1), dtype=np.uint8)]
+    bare = grid(images, [""])
+    assert grid(images, ["inputs"]).width > bare.width
+    assert grid(images, [""], ["a", "b"]).height > bare.height
+    assert grid(images, [""], title="a title").height > bare.height
+    long = grid(images, [""], title="a title that is wider than both of the images below it taken together")
+    assert long.width > bare.width
+    margin = np.asarray(long)[:, -4:]
+    assert (margin == 255).all(), "the title ends before the margin"
+
+
+def test_rows_without_a_label_each_are_refused(rng: np.random.Generator) -> None:
+    images = rng.integers(0, 255, (2, 8, 8, 1), dtype=np.uint8)
+    with pytest.raises(ValueError, match="shorter"):
+        grid([images, images], ["only one"])
