@@ -16,7 +16,13 @@ import torch
 from processes import launch, run
 from runs import assert_ledger_is_exact, losses, parameters, state_bytes
 
-STEPS = ["batch.num_micro=6", "train.steps=300", "train.checkpoint_every=1200", "track.wandb=disabled"]
+STEPS = [
+    "batch.num_micro=6",
+    "train.epochs=null",
+    "train.steps=300",
+    "train.checkpoint_every=1200",
+    "track.wandb=disabled",
+]
 CONFIG = Path(__file__).parent.parent / "configs" / "mnist_ae.yaml"
 
 

@@ -42,20 +42,21 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
         UserError: for whatever the user can mend.
         Interrupted: if the run was asked to stop; it is checkpointed.
     """
-    # what everything depends on; mistakes are refused before anything is written
-    threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
-    place = take_place(asked, config.train.precision, threads)
-    say = _speaker(console) if place.is_zero else _say_nothing
+    # Mistakes that every process finds by itself come first: a process that leaves while others still gather
+    # would leave them without a word.
     split = open_split(config.data.shards, config.data.split)
     evaluated = open_split(config.data.shards, config.evaluate.split)
-    plan = make_plan(config, split.index)
-    slots, cadence = assigned(plan.num_micro, place.rank, place.world), make_cadence(config.train, plan)
-    is_resident(config.data, split)
     if evaluated.index.image_shape != split.index.image_shape:
         raise UserError(
             f"evaluate.split: the images of {config.evaluate.split} have shape {evaluated.index.image_shape}, those of "
             f"{config.data.split} {split.index.image_shape}; name a split of the same shape"
         )
+    plan = make_plan(config, split.index)
+    slots, cadence = assigned(plan.num_micro, asked.rank, asked.world), make_cadence(config.train, plan)
+    is_resident(config.data, split)
+    threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
+    place = take_place(asked, config.train.precision, threads)
+    say = _speaker(console) if place.is_zero else _say_nothing
 
     # where it goes on
     run, state = RunDir(Path(config.run.dir)), fresh_state(config, split, place)
