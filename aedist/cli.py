@@ -241,6 +241,7 @@ def _asked() -> "Asked":
     return Asked(
         rank=int(environment.get("RANK", "0")),
         world=int(environment.get("WORLD_SIZE", "1")),
+        local_world=int(environment.get("LOCAL_WORLD_SIZE", environment.get("WORLD_SIZE", "1"))),
     )
 
 

@@ -96,7 +96,9 @@ class Train(Section):
         "fast", "How gradients are added: fast is DDP's, exact is bit-identical for any number of processes."
     )
     threads: int | None = key(
-        None, "CPU threads a process computes with; left out, 1 under exact, else the library's choice.", ge=1
+        None,
+        "CPU threads a process computes with; left out, 1 under exact, else its share of the machine's cores.",
+        ge=1,
     )
     log_every: int | None = key(None, "Images between records; left out, 20 an epoch.", ge=1, placement=True)
     evaluate_every: int | None = key(None, "Images between evaluations; left out, one an epoch.", ge=1)

@@ -5,6 +5,7 @@ the command line passes that on as ``Asked``. What accelerate then really made m
 processes would each train the whole run over one another. From here on, rank and world size are arguments.
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -37,6 +38,8 @@ class Asked:
 
     rank: int = 0
     world: int = 1
+    local_world: int = 1
+    """How many of the processes share this machine."""
 
 
 class ToldByRankZero(UserError):
@@ -138,13 +141,11 @@ def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None
     Args:
         asked: what the launcher asked for.
         precision: fp32, bf16, fp16 or fp64.
-        threads: CPU threads to compute with, or None for the library's choice.
+        threads: CPU threads to compute with, or None for an equal share of this machine's cores.
 
     Raises:
         UserError: if the processes did not come together as asked, or the device lacks the precision.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         torch.set_flush_denormal(True)  # Adam's moments turn subnormal, which costs time and changes no bit here
@@ -160,6 +161,8 @@ def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None
             InitProcessGroupKwargs(timeout=_LONGEST_WAIT),
         ],
     )
+    # after accelerate, which would else set its own number
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // asked.local_world))
     world = accelerator.num_processes
     if world != asked.world or accelerator.process_index != asked.rank:
         raise UserError(
