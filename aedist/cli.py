@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rank = int(os.environ.get("RANK", "0"))
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
     except UserError as error:
         # the same mistake meets every process, and rank zero tells it; damaged data may meet one alone
         if rank == 0 or isinstance(error, DataDamage):
