@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from samples import write_split
 
 UNEVEN = (10, 3, 25, 7, 1, 14, 40)

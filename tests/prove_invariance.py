@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+
 from processes import launch, run
 from runs import assert_ledger_is_exact, losses, parameters, state_bytes
 

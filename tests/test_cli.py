@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from processes import Launched, launch
-from samples import write_config, write_split
 
 from aedist.config import sections
 from aedist.errors import EXIT_USER_ERROR, UserError
+from processes import Launched, launch
+from samples import write_config, write_split
 
 
 @pytest.fixture

@@ -12,9 +12,6 @@ import torch
 import yaml
 from accelerate import Accelerator
 from PIL import Image
-from processes import launch, run
-from runs import records
-from samples import SHAPE, image, write_config, write_split
 from torch import Tensor, nn
 
 from aedist.checkpoint import checkpoints, load_checkpoint, name_of, save_checkpoint
@@ -34,6 +31,9 @@ from aedist.shards.index import read_index
 from aedist.tracking.tracker import Tracker
 from aedist.training.periodic import PeriodicEvaluation
 from aedist.training.state import Progress, TrainState
+from processes import launch, run
+from runs import records
+from samples import SHAPE, image, write_config, write_split
 
 ALONE = Place(cast(Accelerator, None), 0, 1, torch.device("cpu"), None)
 PICTURES = ("reconstructions", "best", "median", "worst")

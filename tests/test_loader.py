@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import UNEVEN
-from processes import PATIENCE_SECONDS
-from samples import SHAPE, image, write_split
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,6 +22,8 @@ from aedist.data.resident import gather, read_all
 from aedist.data.source import is_resident, open_batches, open_split, resident_device
 from aedist.errors import DataDamage, UserError
 from aedist.shards.index import read_index
+from processes import PATIENCE_SECONDS
+from samples import SHAPE, image, write_split
 
 CPU = torch.device("cpu")
 PLAN = Plan(UNEVEN, seed=5, micro=2, num_micro=6, shuffle_shards=2)  # 8 steps an epoch

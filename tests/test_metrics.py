@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from samples import image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.evaluation.metrics import DEFINITIONS, HIGHER_IS_BETTER, METRICS, PSNR_OF_EQUAL_IMAGES, measure
 from aedist.evaluation.run import summarise
+from samples import image
 
 NAMES = list(METRICS)
 

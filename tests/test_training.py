@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from processes import Launched, launch, run
 from runs import assert_ledger_is_exact, last_checkpoint, ledger, losses, parameters, records, state_bytes
 from samples import write_config
-
-from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 REPOSITORY = Path(__file__).parent.parent
 
