@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from aedist.data.decode import decode
+from aedist.shards.decode import decode
 
 HEIGHT, WIDTH = 18, 23
 GREY, COLOUR = (HEIGHT, WIDTH, 1), (HEIGHT, WIDTH, 3)

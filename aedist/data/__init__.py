@@ -1,1 +1,1 @@
-"""From shards to micro-batches: the plan, the store, decoding, loading."""
+"""From shards to micro-batches: the plan, the store, loading."""

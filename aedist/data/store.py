@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aedist.data.decode import decode
 from aedist.errors import DataDamage
 from aedist.shards.damage import explain_damage
+from aedist.shards.decode import decode
 from aedist.shards.fields import class_number, image_extension
 from aedist.shards.index import Index
 from aedist.shards.tar import RawSample, samples

@@ -8,7 +8,7 @@ import math
 from itertools import takewhile
 from pathlib import Path
 
-from aedist.data.decode import IMAGE_EXTENSIONS, decode
+from aedist.shards.decode import IMAGE_EXTENSIONS, decode
 from aedist.shards.fields import class_number, image_size
 from aedist.shards.index import CHUNK_BYTES, Shard, describe_bytes
 from aedist.shards.png import broken_chunk

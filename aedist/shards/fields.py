@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import simplejpeg
 
-from aedist.data.decode import IMAGE_EXTENSIONS
+from aedist.shards.decode import IMAGE_EXTENSIONS
 
 EXTENSIONS = (*IMAGE_EXTENSIONS, "cls", "json", "txt")
 MAX_CLASSES = 100_000

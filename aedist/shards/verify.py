@@ -7,9 +7,9 @@ from collections.abc import Callable
 from mmap import mmap
 from pathlib import Path
 
-from aedist.data.decode import decode
 from aedist.errors import UserError
 from aedist.shards.damage import explain_damage
+from aedist.shards.decode import decode
 from aedist.shards.fields import class_number, image_extension
 from aedist.shards.index import INDEX_NAME, Index, Shard, describe_bytes, read_index
 from aedist.shards.tar import RawSample, TarDamage, mapped, samples
