@@ -88,7 +88,7 @@ def newest_sound(folder: Path, say: Callable[[str], None]) -> Path | None:
         try:
             _sound_files(place)
         except UserError as error:
-            say(f"{error}; falling back to the one before")
+            say(f"{error}; looking for the one before")
             continue
         return place
     return None

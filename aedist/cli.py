@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, DataDamage, Interrupted, UserError
+from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, DataDamage, Interrupted, ToldByRankZero, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,22 +26,32 @@ _RENDEZVOUS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 the user's mistake, 75 interrupted and checkpointed, 1 a fault."""
     arguments = _parse(argv)
-    rank = int(os.environ.get("RANK", "0"))
+    rank = os.environ.get("RANK", "0")
     try:
         arguments.run(arguments)
         sys.stdout.flush()
     except UserError as error:
-        # the same mistake meets every process, and rank zero tells it; damaged data may meet one alone
-        if rank == 0 or isinstance(error, DataDamage):
+        if _tells(error, rank):
             for line in str(error).splitlines():
-                print(f"aedist: {line}" if rank == 0 else f"aedist: process {rank}: {line}", file=sys.stderr)
+                print(f"aedist: {line}" if rank == "0" else f"aedist: process {rank}: {line}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except Interrupted as stop:
-        if rank == 0:
+        if rank == "0":
             print(f"aedist: {stop}", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as in 'aedist config | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tells(error: UserError, rank: str) -> bool:
+    """Whether this process is the one to tell a mistake.
+
+    What rank zero found, it tells; damaged data, whoever read it. Any other mistake every process of a machine finds
+    for itself, and the first of each machine tells it, since the next machine's files may differ.
+    """
+    if isinstance(error, ToldByRankZero):
+        return rank == "0"
+    return isinstance(error, DataDamage) or os.environ.get("LOCAL_RANK", rank) == "0"
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -227,7 +237,7 @@ def _asked() -> "Asked":
     from aedist.place import Asked
 
     environment = os.environ
-    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
+    tasks = _number("SLURM_STEP_NUM_TASKS") or 1
     if "WORLD_SIZE" not in environment and tasks > 1:
         raise UserError(
             f"srun started {tasks} tasks, but RANK and WORLD_SIZE are not set, so each would train the whole run; "
@@ -240,10 +250,19 @@ def _asked() -> "Asked":
             f"find each other; start them with accelerate launch or slurm/train.sbatch, or unset WORLD_SIZE"
         )
     return Asked(
-        rank=int(environment.get("RANK", "0")),
-        world=int(environment.get("WORLD_SIZE", "1")),
-        local_world=int(environment.get("LOCAL_WORLD_SIZE", environment.get("WORLD_SIZE", "1"))),
+        rank=_number("RANK") or 0,
+        world=_number("WORLD_SIZE") or 1,
+        local_world=_number("LOCAL_WORLD_SIZE") or _number("WORLD_SIZE") or 1,
+        threads=_number("OMP_NUM_THREADS"),
     )
+
+
+def _number(name: str) -> int | None:
+    """A whole number that a launcher put into the environment; None where it is not set."""
+    text = os.environ.get(name)
+    if text is not None and not text.isdecimal():
+        raise UserError(f"{name}: the environment has {text!r}; a launcher sets it to a whole number, or unset it")
+    return int(text) if text else None
 
 
 def _console() -> "Console":

@@ -20,6 +20,8 @@ def _parse_bytes(value: object) -> object:
     number, unit = value[:-3].strip(), value[-3:]
     if unit not in _SIZES or not number.replace(".", "", 1).isdigit():
         raise ValueError("must be a size such as 512MiB or 4GiB")
+    if len(number) > 12:
+        raise ValueError("is larger than any memory")
     return int(float(number) * _SIZES[unit])
 
 
@@ -94,6 +96,9 @@ class Train(Section):
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = key("fp32", "Arithmetic of the forward and backward pass.")
     reduce: Literal["fast", "exact"] = key(
         "fast", "How gradients are added: fast is DDP's, exact is bit-identical for any number of processes."
+    )
+    fuse_rounds: Literal["auto", "off"] = key(
+        "auto", "Under fast, run a process's micro-batches of a step as one pass where they are small.", placement=True
     )
     threads: int | None = key(
         None,

@@ -141,14 +141,20 @@ def differences(old: Config, new: Config) -> list[str]:
     the same run. Where the data lie is placement too; that they are the same data, the index tells.
     """
     free = {"train.epochs", "train.steps"} if new.optim.schedule == "constant" else set[str]()
-    found: list[str] = []
-    for section, cls in sections().items():
-        for name in cls.model_fields:
-            path = f"{section}.{name}"
-            there, here = getattr(getattr(old, section), name), getattr(getattr(new, section), name)
-            if there != here and not is_placement(section, name) and path not in free:
-                found.append(f"{path}: {there} there, {here} here")
-    return found
+    there, here = result_keys(old), result_keys(new)
+    return [
+        f"{key}: {there[key]} there, {here[key]} here" for key in here if there[key] != here[key] and key not in free
+    ]
+
+
+def result_keys(config: Config) -> dict[str, Any]:
+    """The keys that decide the result, and not only where the work is done, by dotted name."""
+    return {
+        f"{section}.{name}": getattr(getattr(config, section), name)
+        for section, cls in sections().items()
+        for name in cls.model_fields
+        if not is_placement(section, name)
+    }
 
 
 def to_yaml(config: Config) -> str:

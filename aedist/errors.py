@@ -14,6 +14,10 @@ class UserError(Exception):
     """A mistake of the user's, told in one line. Several mistakes may be told in one line each."""
 
 
+class ToldByRankZero(UserError):
+    """A mistake that every process knows of: rank zero tells it, the others end silently."""
+
+
 class DataDamage(UserError):
     """Shards or images that cannot be used: found by the process that read them, and perhaps by no other."""
 

@@ -38,11 +38,17 @@ class Objective:
         """The terms in order; their values come in this order."""
         return tuple(self.weights)
 
-    def __call__(self, x_bchw: Tensor, output: Output) -> tuple[Tensor, Tensor]:
-        """(the weighted sum, a scalar; the terms unweighted, (T,)), each a mean over the images."""
-        terms = [TERMS[name](x_bchw, output).mean() for name in self.weights]
-        weighted = [weight * term for weight, term in zip(self.weights.values(), terms, strict=True)]
-        return torch.stack(weighted).sum(), torch.stack(terms).detach()
+    def __call__(self, x_bchw: Tensor, output: Output, micro_batches: int = 1) -> tuple[Tensor, Tensor]:
+        """The loss and the terms of one pass over ``micro_batches`` micro-batches, one behind another in ``x_bchw``.
+
+        Returns:
+            The weighted sum of the terms, a mean over all images, a scalar; and each term unweighted, a mean over the
+            images of each micro-batch, (micro_batches, T).
+        """
+        terms = torch.stack([TERMS[name](x_bchw, output) for name in self.weights], dim=1)
+        terms = terms.unflatten(0, (micro_batches, -1)).mean(1)
+        weights = torch.tensor(list(self.weights.values()), dtype=terms.dtype, device=terms.device)
+        return (terms * weights).sum() / micro_batches, terms.detach()
 
 
 def make_objective(weights: dict[str, float]) -> Objective:

@@ -24,7 +24,7 @@ from accelerate.utils import (
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from aedist.errors import UserError
+from aedist.errors import ToldByRankZero, UserError
 
 T = TypeVar("T")
 
@@ -40,10 +40,8 @@ class Asked:
     world: int = 1
     local_world: int = 1
     """How many of the processes share this machine."""
-
-
-class ToldByRankZero(UserError):
-    """A mistake that rank zero found and tells; the other processes end with it silently."""
+    threads: int | None = None
+    """How many CPU threads a process is to compute with, where the launcher says so."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,25 @@ class Place:
             raise ToldByRankZero(told[1])
         return told[0]
 
+    def agree(self, facts: dict[str, str]) -> None:
+        """Refuse processes that are not of one run: every fact must be rank zero's.
+
+        Raises:
+            ToldByRankZero: naming the first process and the first fact that differs.
+        """
+        if self.host_group is None:
+            return
+        told: list[Any] = [None] * self.world
+        dist.all_gather_object(told, facts, group=self.host_group)
+        for rank, other in enumerate(told):
+            for name in sorted({*facts, *other}):
+                here, there = told[0].get(name), other.get(name)
+                if here != there:
+                    raise ToldByRankZero(
+                        f"{name}: process 0 has {here}, but process {rank} has {there}; all processes of a run must be "
+                        f"started with one configuration, one set of shards and one set of versions"
+                    )
+
     def wait_for_all(self) -> None:
         """Return when every process is here."""
         if self.host_group is not None:
@@ -141,14 +158,15 @@ def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None
     Args:
         asked: what the launcher asked for.
         precision: fp32, bf16, fp16 or fp64.
-        threads: CPU threads to compute with, or None for an equal share of this machine's cores.
+        threads: CPU threads to compute with, or None for what the launcher says, else an equal share of
+            this machine's cores.
 
     Raises:
         UserError: if the processes did not come together as asked, or the device lacks the precision.
     """
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
-        torch.set_flush_denormal(True)  # Adam's moments turn subnormal, which costs time and changes no bit here
+        torch.set_flush_denormal(True)  # Adam's moments turn subnormal, and a step slow
     if precision == "fp16" and on_cpu:
         raise UserError("train.precision: fp16 would silently compute in fp32 on a CPU; take bf16 or fp32")
     accelerator = Accelerator(
@@ -162,7 +180,7 @@ def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None
         ],
     )
     # after accelerate, which would else set its own number
-    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // asked.local_world))
+    torch.set_num_threads(threads or asked.threads or max(1, len(os.sched_getaffinity(0)) // asked.local_world))
     world = accelerator.num_processes
     if world != asked.world or accelerator.process_index != asked.rank:
         raise UserError(

@@ -101,13 +101,13 @@ def read_environment(run: RunDir) -> dict[str, Any]:
         record = json.loads(run.environment.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{run.environment}: cannot be read ({error}); the run must be started anew") from error
-    if not isinstance(record, dict) or not {"run_id", "data", "attempts"} <= record.keys():
+    if not isinstance(record, dict) or not {"run_id", "data", "fingerprints", "attempts"} <= record.keys():
         raise UserError(f"{run.environment}: is not the record of a run; the run must be started anew")
     return record
 
 
 def claim(run: RunDir, config: Config) -> IO[str]:
-    """Take the directory for training, for as long as the returned lock file stays open.
+    """Take the directory for training, for as long as the returned lock file stays open. Nothing of a run is changed.
 
     Raises:
         UserError: if files that are no run's lie in it, if it is another configuration's, or if it is in use.
@@ -132,6 +132,7 @@ def claim(run: RunDir, config: Config) -> IO[str]:
         lock.seek(0)
         holder = lock.read().strip() or "another process"
         raise UserError(f"run.dir: {run.path} is in use by {holder}; wait for it, or name another folder") from error
+    os.register_at_fork(after_in_child=lock.close)  # else a loader worker would hold it on when this process is killed
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()}")
     lock.flush()
@@ -142,20 +143,45 @@ def claim(run: RunDir, config: Config) -> IO[str]:
                 f"run.dir: {run.path} is a run of another configuration ({'; '.join(changed)}); "
                 f"name another folder, or set the keys back to continue that run"
             )
-    _replace(run.config, to_yaml(config))
     return lock
 
 
-def begin_attempt(
-    run: RunDir, index: Index, model: dict[str, Any], step: int, world: int, device: str, *, only_look: bool
-) -> dict[str, Any]:
-    """Note a new start of the run, at ``step``, in its environment; returns the whole record.
+@dataclass(frozen=True)
+class Start:
+    """A start of a run, as its environment tells it."""
 
-    A finished run is only looked at (``only_look``): nothing starts.
+    trained: Index
+    evaluated: Index
+    model: dict[str, Any]
+    step: int
+    world: int
+    device: str
+
+
+def check_data(run: RunDir, *indices: Index) -> None:
+    """Refuse other data than the run was trained and evaluated on. A split that it does not know is not judged.
 
     Raises:
-        UserError: if the run was trained on other data.
+        UserError: naming the split and both fingerprints.
     """
+    if not run.environment.exists():
+        return
+    known = read_environment(run)["fingerprints"]
+    for index in indices:
+        there = known.get(index.split, index.fingerprint)
+        if there != index.fingerprint:
+            raise UserError(
+                f"data.shards: {index.name}/{index.split} has fingerprint {index.fingerprint[:12]}, but {run.path} was "
+                f"trained on {there[:12]}; name another run.dir for other data"
+            )
+
+
+def begin_attempt(run: RunDir, config: Config, start: Start) -> dict[str, Any]:
+    """Write the configuration, and note a start in the environment; returns the whole record.
+
+    Everything that could be refused has been: this is the first thing that changes a run.
+    """
+    index = start.trained
     data = {
         "name": index.name,
         "split": index.split,
@@ -164,23 +190,17 @@ def begin_attempt(
         "classes": list(index.classes),
         "image_shape": list(index.image_shape),
     }
-    record: dict[str, Any] = {"run_id": uuid.uuid4().hex[:12], "data": data, "model": model, "attempts": []}
+    record: dict[str, Any] = {"run_id": uuid.uuid4().hex[:12], "data": data, "model": start.model, "attempts": []}
+    record["fingerprints"] = {split.split: split.fingerprint for split in (start.trained, start.evaluated)}
     if run.environment.exists():
         record = read_environment(run)
-        if record["data"]["fingerprint"] != index.fingerprint:
-            raise UserError(
-                f"data.shards: {index.name}/{index.split} has fingerprint {index.fingerprint[:12]}, but {run.path} was "
-                f"trained on {record['data']['fingerprint'][:12]}; name another run.dir for other data"
-            )
-    if only_look:
-        return record
     record["attempts"].append(
         {
             "attempt": len(record["attempts"]) + 1,
-            "step": step,
+            "step": start.step,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "world": world,
-            "device": device,
+            "world": start.world,
+            "device": start.device,
             "host": socket.gethostname(),
             "command": shlex.join(["aedist", *sys.argv[1:]]),
             "git": _git_revision(),
@@ -188,6 +208,7 @@ def begin_attempt(
             "versions": {name: version(name) for name in _VERSIONS},
         }
     )
+    _replace(run.config, to_yaml(config))
     _replace(run.environment, json.dumps(record, indent=1) + "\n")
     return record
 

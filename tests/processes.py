@@ -42,8 +42,17 @@ class Launched:
         return self.outputs[rank].read_text()
 
 
-def launch(folder: Path, world: int, *words: object, environment: dict[str, str] | None = None) -> Launched:
-    """Start ``aedist WORDS`` on ``world`` processes, which find each other as under any launcher."""
+def launch(
+    folder: Path,
+    world: int,
+    *words: object,
+    environment: dict[str, str] | None = None,
+    each: Sequence[Sequence[str]] | None = None,
+) -> Launched:
+    """Start ``aedist WORDS`` on ``world`` processes, which find each other as under any launcher.
+
+    ``each`` has further words for each process.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -55,7 +64,11 @@ def launch(folder: Path, world: int, *words: object, environment: dict[str, str]
         outputs.append(folder / f"output-{port}-{rank}.txt")
         process = _CONTEXT.Process(
             target=_command,
-            args=([str(word) for word in words], {**(told if world > 1 else {}), **(environment or {})}, outputs[-1]),
+            args=(
+                [*map(str, words), *(each[rank] if each else ())],
+                {**(told if world > 1 else {}), **(environment or {})},
+                outputs[-1],
+            ),
         )
         process.start()
         processes.append(process)

@@ -128,7 +128,7 @@ def assert_falls_back(folder: Path, damaged: str) -> None:
     assert newest_sound(folder, told.append) == folder / name_of(8)
     assert len(told) == 1
     assert str(folder / name_of(16) / damaged) in told[0]
-    assert "falling back to the one before" in told[0]
+    assert "looking for the one before" in told[0]
     assert "\n" not in told[0]
     with pytest.raises(UserError):
         load_checkpoint(folder / name_of(16))

@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_last_and_named_when_asked_for(c
         evaluate_alone(copy, "16")
     told = list[str]()
     evaluate_run(copy, "last", None, None, Asked(), told.append)
-    assert "falling back to the one before" in told[0]
+    assert "looking for the one before" in told[0]
     assert told[1].startswith("evaluating step-000000012")
 
 

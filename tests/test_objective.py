@@ -29,7 +29,7 @@ def test_squared_error_is_the_notebooks_sum_over_the_images_of_a_batch(images: t
     loss, terms = make_objective({"squared_error": 1.0})(x, output_of(guess))
     notebook = ((guess - x) ** 2).sum() / len(x)
     torch.testing.assert_close(loss, notebook, rtol=1e-14, atol=0)
-    assert terms.tolist() == pytest.approx([notebook.item()], rel=1e-14)
+    assert terms[0].tolist() == pytest.approx([notebook.item()], rel=1e-14)
     assert not terms.requires_grad
     by_image = ((guess.detach().numpy() - x.numpy()) ** 2).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(TERMS["squared_error"](x, output_of(guess)).detach().numpy(), by_image, rtol=1e-14)
@@ -52,7 +52,7 @@ def test_the_loss_is_the_sum_of_weight_times_term_and_terms_are_unweighted(
     loss, terms = objective(x, output_of(guess))
     difference = (guess.detach() - x).numpy()
     largest, squared = np.abs(difference).max(axis=(1, 2, 3)).mean(), (difference**2).sum(axis=(1, 2, 3)).mean()
-    assert terms.tolist() == pytest.approx([largest, squared], rel=1e-13)
+    assert terms[0].tolist() == pytest.approx([largest, squared], rel=1e-13)
     assert loss.item() == pytest.approx(3.0 * largest + 0.5 * squared, rel=1e-13)
 
 
@@ -62,6 +62,9 @@ def test_the_mean_over_equal_micro_batches_is_the_mean_over_the_step(images: tup
     whole, _ = objective(x, output_of(guess))
     parts = [objective(x[i : i + 2], output_of(guess[i : i + 2]))[0] for i in (0, 2, 4)]
     torch.testing.assert_close(torch.stack(parts).mean(), whole, rtol=1e-14, atol=0)
+    fused, terms = objective(x, output_of(guess), micro_batches=3)
+    torch.testing.assert_close(fused, whole, rtol=1e-14, atol=0)
+    torch.testing.assert_close(terms[:, 0], torch.stack(parts).detach(), rtol=1e-14, atol=0)
 
 
 def test_a_half_precision_reconstruction_is_compared_in_full_precision() -> None:

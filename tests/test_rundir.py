@@ -3,9 +3,12 @@
 import fcntl
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +20,16 @@ from aedist import rundir
 from aedist.config import Config
 from aedist.configfile import load_config, parse_config
 from aedist.errors import UserError
-from aedist.rundir import RunDir, begin_attempt, claim, find_run, load_run_config, read_environment
+from aedist.rundir import (
+    RunDir,
+    Start,
+    begin_attempt,
+    check_data,
+    claim,
+    find_run,
+    load_run_config,
+    read_environment,
+)
 from aedist.shards.index import Index, Shard
 
 MODEL = {"kind": "mlp", "parameters": 322_804}
@@ -42,8 +54,15 @@ def refusal(run: RunDir, config: Config) -> str:
     return told
 
 
-def begin(run: RunDir, index: Index, step: int = 0, *, only_look: bool = False) -> dict[str, Any]:
-    return begin_attempt(run, index, MODEL, step, 2, "cpu", only_look=only_look)
+def begin(run: RunDir, index: Index, step: int = 0, config: Config | None = None) -> dict[str, Any]:
+    check_data(run, index)
+    return begin_attempt(run, config or config_of(), Start(index, index, MODEL, step, 2, "cpu"))
+
+
+def start(run: RunDir, config: Config) -> None:
+    """Begin a run under a configuration, and end it."""
+    with claim(run, config):
+        begin(run, index_of("a"), config=config)
 
 
 @pytest.fixture
@@ -52,12 +71,12 @@ def run(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path / "runs" / "mine")
 
 
-def test_claiming_makes_the_directory_with_the_whole_configuration(run: RunDir) -> None:
+def test_a_start_makes_the_directory_with_the_whole_configuration(run: RunDir) -> None:
     config = config_of(optim={"lr": 0.5})
-    with claim(run, config):
-        assert load_config(run.config) == load_run_config(run) == config
+    start(run, config)
+    assert load_config(run.config) == load_run_config(run) == config
     assert find_run(run.path) == run
-    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.yaml"]
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.yaml", "environment.json"]
 
 
 def test_a_directory_that_is_no_runs_is_not_found(tmp_path: Path) -> None:
@@ -113,8 +132,8 @@ def test_what_a_start_killed_early_left_keeps_nobody_out(run: RunDir) -> None:
     run.path.mkdir(parents=True)
     (run.path / ".lock").touch()
     (run.path / "config.yaml.part").write_text("data: {sha")
-    with claim(run, config_of()):
-        assert load_run_config(run) == config_of()
+    start(run, config_of())
+    assert load_run_config(run) == config_of()
 
 
 def test_a_file_and_an_unwritable_place_are_refused(run: RunDir, tmp_path: Path) -> None:
@@ -126,7 +145,7 @@ def test_a_file_and_an_unwritable_place_are_refused(run: RunDir, tmp_path: Path)
 
 
 def test_another_configurations_directory_is_refused_by_its_keys(run: RunDir) -> None:
-    claim(run, config_of()).close()
+    start(run, config_of())
     before = run.config.read_bytes()
     told = refusal(run, config_of(optim={"lr": 0.5}, batch={"micro": 7}))
     assert "is a run of another configuration (batch.micro: 32 there, 7 here; optim.lr: 0.001 there, 0.5 here)" in told
@@ -135,14 +154,14 @@ def test_another_configurations_directory_is_refused_by_its_keys(run: RunDir) ->
 
 
 def test_other_placement_and_more_epochs_go_on_and_are_noted(run: RunDir) -> None:
-    claim(run, config_of()).close()
+    start(run, config_of())
     later = config_of(data={"shards": "elsewhere", "workers": 7}, train={"epochs": 30})
-    claim(run, later).close()
+    start(run, later)
     assert load_run_config(run) == later
 
 
 def test_a_run_whose_configuration_is_damaged_is_refused(run: RunDir) -> None:
-    claim(run, config_of()).close()
+    start(run, config_of())
     run.config.write_text("data: {shards: [}")
     with pytest.raises(UserError, match=r"config\.yaml, line 1: .*; correct it"):
         claim(run, config_of())
@@ -184,30 +203,43 @@ def test_attempts_accumulate_under_one_run_id(run: RunDir) -> None:
     assert begin(other, index_of("a"))["run_id"] not in ids
 
 
-def test_looking_at_a_finished_run_writes_nothing(run: RunDir) -> None:
-    claim(run, config_of()).close()
-    begin(run, index_of("a"))
-    before = run.environment.read_bytes()
-    assert len(begin(run, index_of("a"), 99, only_look=True)["attempts"]) == 1
-    assert run.environment.read_bytes() == before
+@pytest.mark.parametrize("wrong", ["trained", "evaluated"])
+def test_other_data_are_refused_by_their_fingerprint_before_anything_is_written(run: RunDir, wrong: str) -> None:
+    trained, evaluated = index_of("a"), replace(index_of("c"), split="test")
+    run.path.mkdir(parents=True)
+    begin_attempt(run, config_of(), Start(trained, evaluated, MODEL, 0, 2, "cpu"))
+    check_data(run, trained, evaluated)
+    check_data(run, replace(index_of("d"), split="another"))
+    split = "train" if wrong == "trained" else "test"
+    with pytest.raises(UserError) as refused:
+        check_data(run, replace(index_of("b"), split=split))
+    there = {"train": trained, "test": evaluated}[split].fingerprint[:12]
+    told = str(refused.value)
+    assert told.startswith(f"data.shards: blobs/{split} has fingerprint {index_of('b').fingerprint[:12]}, but ")
+    assert told.endswith(f"trained on {there}; name another run.dir for other data")
 
 
-def test_other_data_are_refused_by_their_fingerprint(run: RunDir) -> None:
-    claim(run, config_of()).close()
-    begin(run, index_of("a"))
-    before = run.environment.read_bytes()
-    for only_look in (False, True):
-        with pytest.raises(UserError) as refused:
-            begin(run, index_of("b"), only_look=only_look)
-        told = str(refused.value)
-        assert told.startswith(f"data.shards: blobs/train has fingerprint {index_of('b').fingerprint[:12]}, but ")
-        assert told.endswith(f"trained on {index_of('a').fingerprint[:12]}; name another run.dir for other data")
-    assert run.environment.read_bytes() == before
+def test_a_forked_child_does_not_hold_the_directory(run: RunDir) -> None:
+    """As a loader worker that outlives its killed process for a while would."""
+    lock = claim(run, config_of())
+    from_child, to_parent = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(to_parent, b"here")
+        time.sleep(60)
+        os._exit(0)
+    try:
+        assert os.read(from_child, 4) == b"here"
+        lock.close()  # as the kernel does when this process is killed
+        claim(run, config_of()).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"run_id": "a"', b"\xff\xfe", b"[]", b"{}", b"null"])
 def test_a_torn_environment_is_told(run: RunDir, content: bytes) -> None:
-    claim(run, config_of()).close()
+    start(run, config_of())
     run.environment.write_bytes(content)
     with pytest.raises(UserError) as refused:
         begin(run, index_of("a"))

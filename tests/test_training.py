@@ -34,7 +34,7 @@ def exact_alone(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
     return train(tmp_path_factory.mktemp("alone"), shards, "run", 1, train={"reduce": "exact"})
 
 
-@pytest.mark.parametrize("world", [2, 3, 4])  # of 6 micro-batches: 4 does not divide
+@pytest.mark.parametrize("world", [2, 3, 4, 6])  # of 6 micro-batches: 4 does not divide, 6 are all
 def test_exact_reduction_is_bit_identical_on_any_number_of_processes(
     tmp_path: Path, shards: Path, exact_alone: Path, world: int
 ) -> None:
@@ -84,6 +84,30 @@ def test_bf16_trains_and_is_not_fp32(tmp_path: Path, shards: Path, exact_alone: 
     half = losses(train(tmp_path, shards, "run", 2, train={"precision": "bf16"}))
     assert half != losses(exact_alone)
     assert half == pytest.approx(losses(exact_alone), rel=0.05)
+
+
+def test_processes_of_different_configurations_are_refused(tmp_path: Path, shards: Path) -> None:
+    """Each would train something that no configuration describes, and nobody would notice."""
+    config = write_config(tmp_path / "c.yaml", shards, tmp_path / "run")
+    launched = launch(tmp_path, 2, "train", config, each=([], ["optim.lr=0.5"]))
+    assert launched.wait() == [EXIT_USER_ERROR] * 2
+    assert "aedist: optim.lr: process 0 has 0.001, but process 1 has 0.5; all processes" in launched.text()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_shorter_run_and_lost_checkpoints_are_refused_and_change_nothing(tmp_path: Path, shards: Path) -> None:
+    directory = train(tmp_path, shards, "run", 1)
+    config = tmp_path / "run.yaml"
+    kept = {name: (directory / name).read_bytes() for name in ("config.yaml", "metrics.jsonl", "environment.json")}
+    shorter = launch(tmp_path, 1, "train", config, "train.epochs=1")
+    assert shorter.wait() == [EXIT_USER_ERROR]
+    assert "the run is to end after step 8, but" in shorter.text()
+    for checkpoint in (directory / "checkpoints").glob("step-*"):
+        (checkpoint / "model.safetensors").write_bytes(b"")
+    lost = launch(tmp_path, 1, "train", config)
+    assert lost.wait() == [EXIT_USER_ERROR]
+    assert "none of the checkpoints is sound; restore one, or remove them all" in lost.text()
+    assert {name: (directory / name).read_bytes() for name in kept} == kept
 
 
 LONG = {"reduce": "exact", "epochs": 40, "checkpoint_every": 36, "log_every": 12, "evaluate_every": 240}

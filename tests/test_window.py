@@ -37,11 +37,9 @@ def value(step: int, slot: int) -> Tensor:
 def fill(place: Fellows, rank: int, world: int) -> Window:
     window = Window(cast(Place, place), STEPS, NUM_MICRO, TERMS)
     for step in range(STEPS):
-        assert not window.is_full
         for slot in range(rank, NUM_MICRO, world):
-            window.add_terms(slot, value(step, slot))
+            window.add_terms([slot], value(step, slot)[None])
         window.end_step(0.0)
-    assert window.is_full
     return window
 
 
@@ -62,7 +60,7 @@ def test_a_drained_window_is_empty_and_holds_only_the_steps_that_were(monkeypatc
     place = Fellows([])
     window = fill(place, 0, 1)
     window.drain()
-    window.add_terms(2, torch.tensor([7.0, 8.0]))
+    window.add_terms([2], torch.tensor([[7.0, 8.0]]))
     window.end_step(0.0)
     drained = window.drain()
     expected = np.zeros((1, NUM_MICRO, TERMS))
@@ -75,7 +73,7 @@ def test_a_drained_window_is_empty_and_holds_only_the_steps_that_were(monkeypatc
 def test_steps_with_a_number_that_is_not_finite_are_named_and_left_out() -> None:
     terms = np.ones((4, 3, 2))
     terms[1, 2, 0], terms[3, 0, 1], terms[3, 1, 1] = np.nan, np.inf, -np.inf
-    drained = Drained(terms, 1.0, 0.0)
+    drained = Drained(terms, (), 1.0, 0.0)
     assert drained.bad() == [(1, 2, 0), (3, 0, 1), (3, 1, 1)]
     np.testing.assert_array_equal(drained.good, np.ones((2, 3, 2)))
 

@@ -6,6 +6,7 @@ speed: each stretch is a pure function of its steps, and stretches come back in 
 user's error as a value, so that it arrives as one line and not inside another process's traceback.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -122,6 +123,8 @@ def _load(reader: _Reader, stretches: Sequence[Stretch], workers: int, pin: bool
         num_workers=min(workers, len(stretches)),
         prefetch_factor=_STRETCHES_AHEAD if workers and stretches else None,
         pin_memory=pin,
+        # forked, so that they inherit that signals ask the run to stop and do not end them
+        multiprocessing_context="fork" if workers and stretches and sys.platform == "linux" else None,
         collate_fn=_as_it_is,
     )
     for read in loader:

@@ -25,7 +25,7 @@ from aedist.evaluation.showcase import one_of_each_class, reconstructions, sprea
 from aedist.models import count_parameters, get_model
 from aedist.pictures import save_picture
 from aedist.place import Asked, take_place
-from aedist.rundir import RunDir, find_run, load_run_config, read_environment
+from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
 from aedist.shards.index import check_present
 
 
@@ -73,9 +73,10 @@ def evaluate_run(
     path = run.evaluation / "comprehensive_evaluation.json"
     if place.is_zero:
         record = _record(run, config, split, plan, checkpoint, numbers, model, metrics)
-        run.evaluation.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         _draw(run, split, model, place.device, metrics["mse"], checkpoint.name)
+        beside = path.with_suffix(".json.part")  # last and whole, so that where it is, everything is
+        beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)
         for name, summary in record["metrics"].items():
             say(f"{name:5} {_number(summary['mean'])} ± {_number(summary['std'])}")
     place.wait_for_all()
@@ -96,6 +97,7 @@ def _check_shape(run: RunDir, split: Split) -> None:
 def _find_checkpoint(run: RunDir, which: str, split: Split, say: Callable[[str], None]) -> Path:
     """Rank zero's part: the shards are there, and so is the checkpoint."""
     check_present(split.folder, split.index)
+    check_data(run, split.index)
     newest = newest_sound(run.checkpoints, say)
     if newest is None:
         raise UserError(f"{run.checkpoints}: there is no sound checkpoint; train the run first")

@@ -5,6 +5,7 @@ over the hosts' network, and at the end of the step reads the sum, so the agreem
 All processes then stop behind the same step, checkpoint, and exit with 75.
 """
 
+import os
 import signal
 from types import FrameType, TracebackType
 from typing import Any
@@ -54,4 +55,6 @@ class Interrupts:
         return self._asked.name if self._asked else "a signal to another process"
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._asked is None:  # written past Python's buffers, which the signal may have interrupted
+            os.write(2, f"\n{signal.Signals(number).name}: stopping after this step, with a checkpoint\n".encode())
         self._asked = signal.Signals(number)

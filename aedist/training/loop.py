@@ -7,6 +7,7 @@ objective, the reduction, the source of batches, is a part in ``Parts``; the loo
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import torch
@@ -41,6 +42,8 @@ class Parts:
     reduction: Reduction
     state: TrainState
     batches: Iterator[StepBatch]
+    micro_batches_a_round: int
+    """How many of a process's micro-batches one forward and backward pass takes."""
     ledger: Ledger
     tracker: Tracker
     interrupts: Interrupts
@@ -69,18 +72,19 @@ def train(run: Parts) -> bool:
         batch = next(run.batches)
         waited_seconds = time.monotonic() - waiting
 
-        # forward and backward, one micro-batch after another
+        # forward and backward, one round after another
         rate = learning_rate(config.optim, progress.step * plan.images_per_step, plan.images_per_step, total_images)
         set_learning_rate(state.optimizer, rate)
         images = batch.images.to(place.device, non_blocking=True)
-        for row, slot in enumerate(batch.slots):
-            with run.reduction.round(last=row + 1 == len(batch.slots)):
-                x_bchw = to_unit_range(images[row], dtype)
+        for first in range(0, len(batch.slots), run.micro_batches_a_round):
+            slots = batch.slots[first : first + run.micro_batches_a_round]
+            with run.reduction.round(last=slots[-1] == batch.slots[-1]):
+                x_bchw = to_unit_range(images[first : first + len(slots)].flatten(0, 1), dtype)
                 with place.autocast():
                     output = run.reduction.module(x_bchw)
-                loss, terms = run.objective(x_bchw, output)
-                run.reduction.backward(loss)
-            window.add_terms(slot, terms)
+                loss, terms = run.objective(x_bchw, output, len(slots))
+                run.reduction.backward(loss, len(slots))
+            window.add_terms(slots, terms)
 
         # update, unless some process found something that is not finite
         run.reduction.finish()
@@ -90,19 +94,18 @@ def train(run: Parts) -> bool:
         if config.optim.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, config.optim.clip_norm, norm)
         gradient_norm = norm.item()
-        if np.isfinite(gradient_norm):
+        skipped = not isfinite(gradient_norm)
+        if not skipped:
             state.optimizer.step()
-            progress.bad_in_a_row = 0
-        else:
-            progress.skipped_steps += 1
-            progress.bad_in_a_row += 1
+        progress.skipped_steps += skipped
+        progress.bad_in_a_row = progress.bad_in_a_row + 1 if skipped else 0
         if state.scaler:
             state.scaler.update()
         state.optimizer.zero_grad()
 
         progress.step += 1
         run.ledger.add(batch)
-        window.end_step(waited_seconds)
+        window.end_step(waited_seconds, skipped=skipped)
 
         # log, evaluate, checkpoint, stop
         stop = run.interrupts.agreed_to_stop()
@@ -110,9 +113,10 @@ def train(run: Parts) -> bool:
         epoch_ends = progress.step % plan.steps_per_epoch == 0
         evaluate = last or progress.step % run.cadence.evaluate_steps == 0
         save = last or stop or progress.step % run.cadence.checkpoint_steps == 0
-        if window.is_full or epoch_ends or evaluate or save or progress.bad_in_a_row >= config.train.max_bad_steps:
+        diverged = progress.bad_in_a_row >= config.train.max_bad_steps
+        if progress.step % run.cadence.log_steps == 0 or epoch_ends or evaluate or save or diverged:
             _log(run, window.drain(), gradient_norm, rate)
-        if progress.bad_in_a_row >= config.train.max_bad_steps:
+        if diverged:
             raise UserError(_diverged(run))
         if epoch_ends:
             _log_epoch(run)
@@ -130,18 +134,14 @@ def train(run: Parts) -> bool:
 def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> None:
     """Record the steps of a window: their mean loss, and each number in them that was not finite."""
     progress, plan, names = run.state.progress, run.plan, run.objective.names
-    first = progress.step - len(drained.terms)
-    for step, slot, term in drained.bad():
-        run.tracker.record(
-            {
-                "kind": "skipped",
-                **_clock(run, first + step + 1),
-                "slot": slot,
-                "rank": slot % run.place.world,
-                "term": names[term],
-                "value": str(drained.terms[step, slot, term]),
-            }
-        )
+    first, bad = progress.step - len(drained.terms), drained.bad()
+    for step, slot, term in bad:
+        where = {"slot": slot, "rank": slot % run.place.world}
+        what = {"term": names[term], "value": str(drained.terms[step, slot, term])}
+        run.tracker.record({"kind": "skipped", **_clock(run, first + step + 1), **where, **what})
+    for step in sorted(set(drained.skipped) - {step for step, _, _ in bad}):  # finite terms, but not their gradient
+        what = {"slot": None, "rank": None, "term": "gradient", "value": "not finite"}
+        run.tracker.record({"kind": "skipped", **_clock(run, first + step + 1), **what})
     means = drained.good.mean(axis=(0, 1)) if len(drained.good) else np.full(len(names), np.nan)
     terms = dict(zip(names, means.tolist(), strict=True))
     # a sum of sums by step, so that where windows end does not touch the result
@@ -185,6 +185,6 @@ def _diverged(run: Parts) -> str:
     progress = run.state.progress
     return (
         f"training diverged: {progress.bad_in_a_row} steps in a row up to step {progress.step} had a non-finite loss "
-        f"or gradient (train.max_bad_steps: {run.config.train.max_bad_steps}); the last checkpoint is sound: "
-        f"lower optim.lr ({run.config.optim.lr:g}), or set optim.clip_norm"
+        f"or gradient (train.max_bad_steps: {run.config.train.max_bad_steps}); start in another run.dir with a lower "
+        f"optim.lr ({run.config.optim.lr:g}), or with optim.clip_norm set"
     )

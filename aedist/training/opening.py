@@ -11,13 +11,14 @@ from typing import IO
 
 import torch
 
-from aedist.checkpoint import newest_sound, step_of
+from aedist.checkpoint import checkpoints, newest_sound, step_of
 from aedist.config import Config, model_options
 from aedist.data.loader import Split
+from aedist.errors import UserError
 from aedist.keys import torch_seed
 from aedist.models import count_parameters, get_model
 from aedist.place import Place
-from aedist.rundir import RunDir, begin_attempt, claim
+from aedist.rundir import RunDir, Start, begin_attempt, check_data, claim, read_environment
 from aedist.shards.index import check_present
 from aedist.training.optimiser import make_optimizer
 from aedist.training.state import Progress, TrainState
@@ -66,9 +67,23 @@ def open_run(
     for split in splits:
         check_present(split.folder, split.index)
     lock = claim(run, config)
+    trained, evaluated = (split.index for split in splits)
+    check_data(run, trained, evaluated)
     checkpoint = newest_sound(run.checkpoints, say)
+    if checkpoint is None and checkpoints(run.checkpoints):
+        raise UserError(
+            f"{run.checkpoints}: none of the checkpoints is sound; restore one, or remove them all to start at step 0"
+        )
     step = step_of(checkpoint) if checkpoint else 0
-    model = {"kind": config.model.kind, "parameters": count_parameters(state.model)}
-    is_finished = step >= last_step
-    record = begin_attempt(run, splits[0].index, model, step, place.world, place.device.type, only_look=is_finished)
-    return Opening(checkpoint, len(record["attempts"]), record["run_id"], is_finished), lock
+    if step > last_step:
+        raise UserError(
+            f"train.epochs, train.steps: the run is to end after step {last_step:,}, but {run.path} is at step "
+            f"{step:,} already; name another run.dir for a shorter run"
+        )
+    if step == last_step:
+        record = read_environment(run)
+    else:
+        model = {"kind": config.model.kind, "parameters": count_parameters(state.model)}
+        start = Start(trained, evaluated, model, step, place.world, place.device.type)
+        record = begin_attempt(run, config, start)
+    return Opening(checkpoint, len(record["attempts"]), record["run_id"], is_finished=step == last_step), lock

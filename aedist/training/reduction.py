@@ -28,11 +28,11 @@ class Reduction(Protocol):
         ...
 
     def round(self, *, last: bool) -> AbstractContextManager[Any]:
-        """Around the forward and backward pass of one micro-batch; ``last`` is this process's last of the step."""
+        """Around the forward and backward pass of one round; ``last`` is this process's last of the step."""
         ...
 
-    def backward(self, loss: Tensor) -> None:
-        """The backward pass of a micro-batch's loss, a mean over its images."""
+    def backward(self, loss: Tensor, micro_batches: int) -> None:
+        """The backward pass of a round's loss, a mean over the images of its micro-batches."""
         ...
 
     def finish(self) -> None:
@@ -56,8 +56,8 @@ class Fast:
     def round(self, *, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self._place.no_sync(self.module)
 
-    def backward(self, loss: Tensor) -> None:
-        self._place.backward(_spoil_if_not_finite(loss) * self._scale)
+    def backward(self, loss: Tensor, micro_batches: int) -> None:
+        self._place.backward(_spoil_if_not_finite(loss) * (self._scale * micro_batches))
 
     def finish(self) -> None:
         """Nothing is left to do: the last backward pass reduced."""
@@ -91,7 +91,9 @@ class Exact:
             start += parameter.numel()
         return nullcontext()
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, micro_batches: int) -> None:
+        if micro_batches != 1:
+            raise ValueError("the exact reduction takes the micro-batches one by one")
         self._gradients.zero_()
         self._place.backward(_spoil_if_not_finite(loss))
         if self._scale_of_loss() != 1:

@@ -5,12 +5,15 @@ position there is.
 """
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from aedist.cadence import make_cadence
+from aedist.cadence import make_cadence, micro_batches_a_round
 from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
 from aedist.config import Config, model_options
+from aedist.configfile import result_keys
+from aedist.data.loader import Split
 from aedist.data.plan import Plan, assigned, make_plan
 from aedist.data.source import is_resident, open_batches, open_split
 from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, UserError
@@ -56,6 +59,7 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
     is_resident(config.data, split)
     threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
     place = take_place(asked, config.train.precision, threads)
+    place.agree(_facts_of_run(config, split, evaluated))
     say = _speaker(console) if place.is_zero else _say_nothing
 
     # where it goes on
@@ -100,6 +104,9 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
                         place.send,
                         say,
                     ),
+                    micro_batches_a_round=micro_batches_a_round(
+                        config.train, split.index.image_shape, plan, len(slots)
+                    ),
                     ledger=ledger,
                     tracker=tracker,
                     interrupts=interrupts,
@@ -111,6 +118,7 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
         finally:
             ledger.close()
             tracker.close(exit_code)
+        place.wait_for_all()  # a launcher ends the others when the first one leaves
         if not finished:
             raise Interrupted(
                 f"stopped by {interrupts.name} after step {state.progress.step:,}, and checkpointed; "
@@ -132,6 +140,13 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
     place.wait_for_all()
     place.leave()
     return run
+
+
+def _facts_of_run(config: Config, *splits: Split) -> dict[str, str]:
+    """What must be the same on every process, or they would train something that no configuration describes."""
+    facts = {name: str(value) for name, value in result_keys(config).items()}
+    facts |= {f"fingerprint of {split.folder.name}": split.index.fingerprint for split in splits}
+    return facts | {f"version of {name}": version(name) for name in ("aedist", "torch")}
 
 
 def _save(run: RunDir, keep_last: int, state: TrainState, ledger: Ledger, tracker: Tracker, place: Place) -> None:

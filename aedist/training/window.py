@@ -6,6 +6,7 @@ processes. Nothing waits for the device between two records.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +23,16 @@ class Drained:
 
     terms: NDArray[np.float64]
     """(steps, M, T): each term's mean over the images of each micro-batch."""
+    skipped: tuple[int, ...]
+    """The steps, by their place in the window, whose update was left out."""
     busy_seconds: float
     waited_seconds: float
 
     @property
     def good(self) -> NDArray[np.float64]:
-        """The terms of the steps in which every term was finite, (steps, M, T)."""
-        return self.terms[np.isfinite(self.terms).all(axis=(1, 2))]
+        """The terms of the steps that were taken and in which every term was finite, (steps, M, T)."""
+        bad = {*self.skipped, *(step for step, _, _ in self.bad())}
+        return self.terms[[step for step in range(len(self.terms)) if step not in bad]]
 
     def bad(self) -> list[tuple[int, int, int]]:
         """(step in the window, slot, term) of every number that is not finite."""
@@ -42,21 +46,20 @@ class Window:
         self._place = place
         self._table = torch.zeros(capacity, num_micro, num_terms, dtype=torch.float64, device=place.device)
         self.steps = 0
+        self._skipped: list[int] = []
         self._waited_seconds = 0.0
         self._away_seconds = 0.0
         self._since = time.monotonic()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it must be drained before the next step."""
-        return self.steps == len(self._table)
+    def add_terms(self, slots: Sequence[int], terms: Tensor) -> None:
+        """Note the terms (len(slots), T) of some micro-batches of the current step."""
+        for slot, values in zip(slots, terms, strict=True):
+            self._table[self.steps, slot] = values
 
-    def add_terms(self, slot: int, terms: Tensor) -> None:
-        """Note the terms (T,) of one micro-batch of the current step."""
-        self._table[self.steps, slot] = terms
-
-    def end_step(self, waited_seconds: float) -> None:
-        """The current step is over; it waited so long for data."""
+    def end_step(self, waited_seconds: float, *, skipped: bool = False) -> None:
+        """The current step is over; it waited so long for data; whether its update was left out."""
+        if skipped:
+            self._skipped.append(self.steps)
         self.steps += 1
         self._waited_seconds += waited_seconds
 
@@ -69,7 +72,9 @@ class Window:
         table = self._table[: self.steps].to("cpu", copy=True)
         self._place.add_on_hosts(table)
         now = time.monotonic()
-        drained = Drained(table.numpy(), now - self._since - self._away_seconds, self._waited_seconds)
+        busy_seconds = now - self._since - self._away_seconds
+        drained = Drained(table.numpy(), tuple(self._skipped), busy_seconds, self._waited_seconds)
         self._table.zero_()
+        self._skipped.clear()
         self.steps, self._waited_seconds, self._away_seconds, self._since = 0, 0.0, 0.0, now
         return drained
