@@ -126,6 +126,7 @@ def _build(arguments: argparse.Namespace) -> None:
 
     from aedist.shards.build import build
     from aedist.shards.recipe import read_recipe
+    from aedist.tracking.console import speaker
 
     path = _recipe_path(arguments.recipe)
     recipe, out = read_recipe(path), arguments.out or path.with_suffix("")
@@ -138,20 +139,20 @@ def _build(arguments: argparse.Namespace) -> None:
                 tasks[split] = bars.add_task(f"writing {recipe.name}/{split}", total=total)
             bars.update(tasks[split], completed=done)
 
-        build(recipe, out, _cache(), _say(console), arguments.source, progress=progress)
+        build(recipe, out, _cache(), speaker(console), arguments.source, progress=progress)
 
 
 def _index(arguments: argparse.Namespace) -> None:
     from aedist.shards.describe import index_folder
 
-    for path in index_folder(arguments.folder, _say(_console()), force=arguments.force):
+    for path in index_folder(arguments.folder, _say(), force=arguments.force):
         print(f"wrote {path}")
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     from aedist.shards.verify import verify_folder
 
-    count = verify_folder(arguments.folder, _say(_console()))
+    count = verify_folder(arguments.folder, _say())
     print(f"{arguments.folder}: all {count:,} samples are sound")
 
 
@@ -162,7 +163,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
     for name in arguments.names:
         source = find_source(read_recipe(_recipe_path(name)).source)
-        for path in fetch(source.collection, _cache(), _say(_console()), arguments.source).values():
+        for path in fetch(source.collection, _cache(), _say(), arguments.source).values():
             print(path)
 
 
@@ -200,9 +201,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     asked = _asked()
     from aedist.evaluation.verb import evaluate_run
 
-    path = evaluate_run(
-        arguments.folder, arguments.checkpoint, arguments.split, arguments.images, asked, _say(_console())
-    )
+    path = evaluate_run(arguments.folder, arguments.checkpoint, arguments.split, arguments.images, asked, _say())
     if asked.rank == 0:
         print(f"wrote {path}")
 
@@ -271,6 +270,7 @@ def _console() -> "Console":
     return Console()
 
 
-def _say(console: "Console") -> Callable[[str], None]:
-    """Print lines as they are: a path is no markup, and a log wraps its own lines."""
-    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+def _say() -> Callable[[str], None]:
+    from aedist.tracking.console import speaker
+
+    return speaker(_console())

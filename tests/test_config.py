@@ -404,14 +404,15 @@ OTHER_VALUES: dict[str, object] = {
     "model.hidden_dim": 3, "model.latent_dim": 3, "objective.squared_error": 0.5, "optim.name": "adamw",
     "optim.lr": 0.3, "optim.betas": (0.1, 0.2), "optim.eps": 0.1, "optim.weight_decay": 0.1, "optim.clip_norm": 1.0,
     "optim.schedule": "cosine", "optim.warmup_images": 3, "train.epochs": 20, "train.steps": 20,
-    "train.precision": "bf16", "train.reduce": "exact", "train.fuse_rounds": "off", "train.threads": 3, "train.log_every": 3,
-    "train.evaluate_every": 3, "train.checkpoint_every": 3, "train.keep_last": 3, "train.max_bad_steps": 3,
+    "train.precision": "bf16", "train.reduce": "exact", "train.fuse_rounds": "off", "train.threads": 3,
+    "train.log_every": 3, "train.evaluate_every": 3, "train.checkpoint_every": 3, "train.keep_last": 3,
+    "train.max_bad_steps": 3,
     "evaluate.split": "all", "evaluate.images": 3, "evaluate.batch": 3, "track.wandb": "online", "track.project": "x",
     "track.group": "x", "track.tags": ("x",),
 }  # fmt: skip
 PLACEMENT = {
     *("run.dir", "data.shards", "data.mode", "data.workers", "data.memory"),
-    *("train.log_every", "train.checkpoint_every", "train.keep_last"),
+    *("train.fuse_rounds", "train.log_every", "train.checkpoint_every", "train.keep_last"),
     *("track.wandb", "track.project", "track.group", "track.tags"),
 }
 ONE_VALUE = {"model.kind"}

@@ -27,6 +27,7 @@ from aedist.pictures import save_picture
 from aedist.place import Asked, take_place
 from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
 from aedist.shards.index import check_present
+from aedist.tracking.console import say_nothing
 
 
 def evaluate_run(
@@ -57,7 +58,7 @@ def evaluate_run(
     # one thread unless told otherwise: how many there are can touch the last bits of a sum
     place = take_place(asked, "fp32", config.train.threads or 1)
     if not place.is_zero:
-        say = _say_nothing
+        say = say_nothing
     checkpoint = place.from_rank_zero(lambda: _find_checkpoint(run, which, split, say))
     tensors, numbers = load_checkpoint(checkpoint)
     model = get_model(config.model.kind, **model_options(config.model, split.index.image_shape))
@@ -167,7 +168,3 @@ _TITLES = {
 
 def _number(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.6f}"
-
-
-def _say_nothing(line: str) -> None:
-    """What the processes other than rank zero say."""

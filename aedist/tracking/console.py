@@ -1,6 +1,7 @@
 """What a person sees while a run goes on: a live panel in a terminal, plain timestamped lines elsewhere."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from rich.text import Text
 from aedist.tracking.tracker import Record
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
+
+
+def speaker(console: Console) -> Callable[[str], None]:
+    """Prints lines as they are: a path is no markup, and a log wraps its own lines."""
+    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_nothing(line: str) -> None:
+    """What the processes other than rank zero say."""
 
 
 class ConsoleSink:

@@ -4,7 +4,6 @@ Running it again continues: the directory knows its newest sound checkpoint, and
 position there is.
 """
 
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -22,7 +21,7 @@ from aedist.objective import make_objective
 from aedist.place import Asked, Place, take_place
 from aedist.rundir import RunDir
 from aedist.summary import plan_lines
-from aedist.tracking.console import ConsoleSink
+from aedist.tracking.console import ConsoleSink, say_nothing, speaker
 from aedist.tracking.jsonl import JsonLines
 from aedist.tracking.tracker import Sink, Tracker
 from aedist.tracking.wandb import start_wandb
@@ -60,7 +59,7 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
     threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
     place = take_place(asked, config.train.precision, threads)
     place.agree(_facts_of_run(config, split, evaluated))
-    say = _speaker(console) if place.is_zero else _say_nothing
+    say = speaker(console) if place.is_zero else say_nothing
 
     # where it goes on
     run, state = RunDir(Path(config.run.dir)), fresh_state(config, split, place)
@@ -190,15 +189,6 @@ def _open_tracker(
         track.group,
         track.tags,
         config.model_dump(mode="json"),
-        _speaker(console),
+        speaker(console),
     )
     return Tracker([*sinks, wandb_sink] if wandb_sink else sinks, opening.attempt)
-
-
-def _speaker(console: "Console") -> Callable[[str], None]:
-    """Prints lines as they are: a path is no markup, and a log wraps its own lines."""
-    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _say_nothing(line: str) -> None:
-    """What the processes other than rank zero say."""
