@@ -23,7 +23,7 @@ from aedist.shards.index import check_present
 from aedist.training.optimiser import make_optimizer
 from aedist.training.state import Progress, TrainState
 
-_WEIGHTS = 12  # what a key is for
+_WEIGHTS = 1  # what a key is for
 
 
 def fresh_state(config: Config, split: Split, place: Place) -> TrainState:
