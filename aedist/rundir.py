@@ -23,6 +23,7 @@ from aedist.config import Config
 from aedist.configfile import differences, load_config, to_yaml
 from aedist.errors import UserError
 from aedist.shards.index import Index
+from aedist.whole import beside, write_whole
 
 _VERSIONS = ("aedist", "torch", "accelerate", "numpy", "pillow", "simplejpeg", "webdataset")
 
@@ -115,7 +116,7 @@ def claim(run: RunDir, config: Config) -> IO[str]:
     if run.path.exists() and not run.path.is_dir():
         raise UserError(f"run.dir: {run.path} is a file; name a new or empty folder, or one of this run")
     if run.path.is_dir() and not run.config.exists():
-        ours = {".lock", _beside(run.config).name}  # all that a start killed early leaves
+        ours = {".lock", beside(run.config).name}  # all that a start killed early leaves
         foreign = min((entry.name for entry in run.path.iterdir() if entry.name not in ours), default=None)
         if foreign is not None:
             raise UserError(
@@ -208,8 +209,8 @@ def begin_attempt(run: RunDir, config: Config, start: Start) -> dict[str, Any]:
             "versions": {name: version(name) for name in _VERSIONS},
         }
     )
-    _replace(run.config, to_yaml(config))
-    _replace(run.environment, json.dumps(record, indent=1) + "\n")
+    write_whole(run.config, to_yaml(config))
+    write_whole(run.environment, json.dumps(record, indent=1) + "\n")
     return record
 
 
@@ -230,15 +231,3 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return told.stdout.strip()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    beside = _beside(path)
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
-
-
-def _beside(path: Path) -> Path:
-    """Where a file is written until it is whole."""
-    return path.with_name(path.name + ".part")

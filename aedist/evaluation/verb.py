@@ -28,6 +28,7 @@ from aedist.place import Asked, take_place
 from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
 from aedist.shards.index import check_present
 from aedist.tracking.console import say_nothing
+from aedist.whole import write_whole
 
 
 def evaluate_run(
@@ -75,9 +76,7 @@ def evaluate_run(
     if place.is_zero:
         record = _record(run, config, split, plan, checkpoint, numbers, model, metrics)
         _draw(run, split, model, place.device, metrics["mse"], checkpoint.name)
-        beside = path.with_suffix(".json.part")  # last and whole, so that where it is, everything is
-        beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, json.dumps(record, indent=1) + "\n")  # last, so that where it is, everything is
         for name, summary in record["metrics"].items():
             say(f"{name:5} {_number(summary['mean'])} ± {_number(summary['std'])}")
     place.wait_for_all()

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from aedist.report import curves, pictures, words
 from aedist.report.read import Record, Run, number, read_run
 from aedist.report.settings import settings
+from aedist.whole import write_whole
 
 REPORT_NAME = "report.html"
 _MOST_STRIPS = 12
@@ -31,9 +32,7 @@ def write_report(run_dir: Path) -> Path:
     """
     page = render(read_run(run_dir))
     path = run_dir / REPORT_NAME
-    beside = path.with_suffix(".html.part")
-    beside.write_text(page, encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, page)
     return path
 
 

@@ -7,7 +7,6 @@ every MiB says where a damaged shard is damaged. Its fingerprint names the data 
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aedist.errors import UserError
+from aedist.whole import write_whole
 
 FORMAT = "aedist-shards-1"
 INDEX_NAME = "index.json"
@@ -84,12 +84,7 @@ def write_index(folder: Path, index: Index) -> Path:
     head = json.dumps(record, indent=1)[:-2]
     lines = ",\n".join("  " + json.dumps(shard) for shard in shards)
     path = folder / INDEX_NAME
-    beside = path.with_suffix(".json.part")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(f'{head},\n "shards": [\n{lines}\n ]\n}}\n')
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    write_whole(path, f'{head},\n "shards": [\n{lines}\n ]\n}}\n', durable=True)
     return path
 
 
