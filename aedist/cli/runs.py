@@ -1,0 +1,83 @@
+"""The verbs that make a run and judge it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from aedist.cli.launcher import asked_of_launcher
+from aedist.cli.terminal import open_console, open_speaker
+
+
+def add_verbs(verbs: Any) -> None:
+    """The verbs train, plan, config, evaluate and report."""
+    for name, function, words in (
+        ("train", _train, "train, or go on training, as a configuration says"),
+        ("plan", _plan, "say what a configuration would do on so many processes"),
+        ("config", _config, "show a configuration whole, or without one every key there is"),
+    ):
+        verb = verbs.add_parser(name, help=words)
+        nargs = "?" if name == "config" else None
+        verb.add_argument("config", type=Path, nargs=nargs, help="a YAML file, such as configs/mnist_ae.yaml")
+        verb.add_argument("words", nargs="*", metavar="key=value", help="keys to set, such as train.epochs=3")
+        verb.set_defaults(run=function)
+        if name == "plan":
+            verb.add_argument("--processes", type=int, default=1, metavar="N", help="how many (1 if left out)")
+
+    evaluate = verbs.add_parser("evaluate", help="measure a run's model on every image of a split")
+    evaluate.add_argument("folder", type=Path, metavar="RUN", help="the run's directory")
+    evaluate.add_argument("--checkpoint", default="last", metavar="WHICH", help="last, best or a step's number")
+    evaluate.add_argument("--split", help="the split; the configuration's if left out")
+    evaluate.add_argument("--images", type=int, metavar="N", help="only the first N images")
+    evaluate.set_defaults(run=_evaluate)
+
+    report = verbs.add_parser("report", help="write a run's report.html")
+    report.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="a run's directory")
+    report.set_defaults(run=_report)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from aedist.configfile import load_config
+
+    config = load_config(arguments.config, arguments.words)
+    asked = asked_of_launcher()
+    from aedist.training.run import run_training
+
+    run = run_training(config, asked, open_console())
+    if asked.rank == 0:
+        print(f"{run.path}: trained; next: aedist evaluate {run.path}, then aedist report {run.path}")
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from aedist.configfile import load_config
+    from aedist.summary import plan_of
+
+    for line in plan_of(load_config(arguments.config, arguments.words), arguments.processes):
+        print(line)
+
+
+def _config(arguments: argparse.Namespace) -> None:
+    from aedist.configfile import describe_keys, load_config, to_yaml
+
+    if arguments.config:
+        print(to_yaml(load_config(arguments.config, arguments.words)), end="")
+        return
+    for name, default, sentence in describe_keys():
+        print(f"{name:24} {default:12} {sentence}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    asked = asked_of_launcher()
+    from aedist.evaluation.verb import evaluate_run
+
+    path = evaluate_run(
+        arguments.folder, arguments.checkpoint, arguments.split, arguments.images, asked, open_speaker()
+    )
+    if asked.rank == 0:
+        print(f"wrote {path}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from aedist.report import write_report
+
+    for folder in arguments.folders:
+        print(f"wrote {write_report(folder)}")

@@ -1,0 +1,87 @@
+"""The verbs that make shards and judge them."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from aedist.cli.launcher import cache_folder
+from aedist.cli.terminal import open_console, open_speaker
+from aedist.errors import UserError
+
+
+def add_verbs(verbs: Any) -> None:
+    """The verbs shards build, shards index, shards verify and fetch."""
+    shards = verbs.add_parser("shards", help="build, index and verify the shards of a data set")
+    actions = shards.add_subparsers(title="actions", metavar="ACTION", required=True)
+    build = actions.add_parser("build", help="write the shards of a recipe in shards/")
+    build.add_argument("recipe", help="a name such as mnist, for shards/mnist.yaml, or a recipe's path")
+    build.add_argument("--out", type=Path, help="where to write; beside the recipe if left out")
+    build.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help="originals that are here already")
+    build.set_defaults(run=_build)
+    index = actions.add_parser("index", help="describe shards that others wrote")
+    index.add_argument("folder", type=Path, help="a folder of tars, or of splits that hold tars")
+    index.add_argument("--force", action="store_true", help="write over an index that says something else")
+    index.set_defaults(run=_index)
+    verify = actions.add_parser("verify", help="check every byte and every image against the index")
+    verify.add_argument("folder", type=Path, help="a folder of shards, or of splits")
+    verify.set_defaults(run=_verify)
+
+    fetch = verbs.add_parser("fetch", help="get the originals of data sets ahead of time")
+    fetch.add_argument("names", nargs="+", help="names of recipes in shards/, or their paths")
+    fetch.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help="originals that are here already")
+    fetch.set_defaults(run=_fetch)
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    from rich.progress import Progress
+
+    from aedist.shards.build import build
+    from aedist.shards.recipe import read_recipe
+    from aedist.tracking.console import speaker
+
+    path = _recipe_path(arguments.recipe)
+    recipe, out = read_recipe(path), arguments.out or path.with_suffix("")
+    console = open_console()
+    with Progress(console=console, transient=True) as bars:
+        tasks = {}
+
+        def progress(split: str, done: int, total: int) -> None:
+            if split not in tasks:
+                tasks[split] = bars.add_task(f"writing {recipe.name}/{split}", total=total)
+            bars.update(tasks[split], completed=done)
+
+        build(recipe, out, cache_folder(), speaker(console), arguments.source, progress=progress)
+
+
+def _index(arguments: argparse.Namespace) -> None:
+    from aedist.shards.describe import index_folder
+
+    for path in index_folder(arguments.folder, open_speaker(), force=arguments.force):
+        print(f"wrote {path}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from aedist.shards.verify import verify_folder
+
+    count = verify_folder(arguments.folder, open_speaker())
+    print(f"{arguments.folder}: all {count:,} samples are sound")
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from aedist.assets import fetch
+    from aedist.shards.recipe import read_recipe
+    from aedist.shards.sources import find_source
+
+    for name in arguments.names:
+        source = find_source(read_recipe(_recipe_path(name)).source)
+        for path in fetch(source.collection, cache_folder(), open_speaker(), arguments.source).values():
+            print(path)
+
+
+def _recipe_path(name: str) -> Path:
+    """A recipe's file, from its name or its path."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else Path("shards") / f"{name}.yaml"
+    if not path.is_file():
+        there = ", ".join(sorted(found.stem for found in Path("shards").glob("*.yaml"))) or "none here"
+        raise UserError(f"{name}: there is no recipe {path} (recipes: {there}); name one of them or a recipe's path")
+    return path
