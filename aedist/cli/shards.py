@@ -73,7 +73,10 @@ def _fetch(arguments: argparse.Namespace) -> None:
     from aedist.shards.sources import find_source
 
     for name in arguments.names:
-        source = find_source(read_recipe(_recipe_path(name)).source)
+        recipe = read_recipe(_recipe_path(name))
+        source = find_source(recipe.source)
+        if source.collection is None:
+            raise UserError(f"{name}: its originals are files of yours; give them to aedist shards build --from FOLDER")
         for path in fetch(source.collection, cache_folder(), open_speaker(), arguments.source).values():
             print(path)
 

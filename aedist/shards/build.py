@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from webdataset.writer import TarWriter
 
 from aedist import keys
@@ -22,7 +21,8 @@ from aedist.routes import Say
 from aedist.shards.fields import class_number, image_extension, image_size
 from aedist.shards.index import INDEX_NAME, Index, Shard, check_present, describe_bytes, read_index, write_index
 from aedist.shards.recipe import Recipe
-from aedist.shards.sources import Samples, Source, find_source
+from aedist.shards.samples import Samples
+from aedist.shards.sources import FOLDER, Source, find_source, read_options
 
 RECORD_NAME = "recipe.json"
 _VERSION = 1  # of what is written; raised when the same recipe would give other bytes
@@ -59,15 +59,15 @@ def build(
     Raises:
         UserError: if the folder holds anything else, the originals cannot be had, or they contradict the recipe.
     """
-    source = find_source(recipe.source)
+    source, options = find_source(recipe.source), read_options(recipe)
     _check_originals(recipe, source)
     _refuse_foreign(out, {name for split in recipe.splits for name in (split, _part(out, split).name)}, "a split")
     to_do = [split for split in recipe.splits if not _is_finished(out / split, recipe, split, say)]
     if to_do:
-        originals = fetch(source.collection, cache, say, source_folder)
+        originals = _originals(source, cache, say, source_folder)
         for split in to_do:
-            samples = source.samples(originals, split)
-            if len(samples) != recipe.splits[split].samples:
+            samples = source.samples(originals, split, options, recipe.image)
+            if recipe.splits[split].samples not in (None, len(samples)):
                 raise UserError(
                     f"splits.{split}.samples: the recipe says {recipe.splits[split].samples}, "
                     f"the originals hold {len(samples)}; correct the recipe"
@@ -157,7 +157,7 @@ def _is_finished(folder: Path, recipe: Recipe, split: str, say: Say) -> bool:
         raise UserError(
             f"{folder}: is there, and this recipe did not make it; remove the folder, or build into another"
         )
-    ours = {f"{recipe.name}-{split}-{number:06d}.tar" for number in range(_num_shards(recipe, split))}
+    ours = {path.name for path in folder.glob(f"{recipe.name}-{split}-*.tar")}
     _refuse_foreign(folder, ours | {INDEX_NAME, RECORD_NAME}, "a shard")
     try:
         index = read_index(folder)
@@ -172,20 +172,26 @@ def _is_finished(folder: Path, recipe: Recipe, split: str, say: Say) -> bool:
 def _record(recipe: Recipe, split: str) -> dict[str, Any]:
     """All that decides the bytes of a split."""
     told = recipe.model_dump(mode="json", exclude={"licence", "credit", "splits"})
+    if not recipe.options:
+        del told["options"]
     number = list(recipe.splits).index(split)
     return {"version": _VERSION, "split": split, "number": number, "samples": recipe.splits[split].samples, **told}
-
-
-def _num_shards(recipe: Recipe, split: str) -> int:
-    return int(np.ceil(recipe.splits[split].samples / recipe.samples_per_shard))
 
 
 def _part(out: Path, split: str) -> Path:
     return out / f".{split}.part"
 
 
+def _originals(source: Source, cache: Path, say: Say, given: Path | None) -> dict[str, Path]:
+    if given is not None and (source.in_place or source.collection is None):
+        return {FOLDER: given}
+    if source.collection is None:
+        raise UserError("the originals are files of yours; name their folder with --from FOLDER")
+    return fetch(source.collection, cache, say, given)
+
+
 def _check_originals(recipe: Recipe, source: Source) -> None:
-    known = {asset.name: asset.sha256 for asset in source.collection.assets}
+    known = {asset.name: asset.sha256 for asset in source.collection.assets} if source.collection else {}
     if recipe.originals != known:
         wrong = sorted(
             name for name in known.keys() | recipe.originals if recipe.originals.get(name) != known.get(name)

@@ -21,7 +21,7 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class SplitRecipe(Section):
     """One split of the data set."""
 
-    samples: int = key(..., "How many samples it must turn out to have.", ge=1)
+    samples: int | None = key(None, "How many samples it must have; left out, what the originals hold.", ge=1)
 
 
 class ImageRecipe(Section):
@@ -40,9 +40,10 @@ class Recipe(Section):
     source: _Name = key(..., "The source in aedist/shards/sources that opens the originals.")
     licence: str = key(..., "The licence of the originals.", min_length=1)
     credit: str = key(..., "Whom to credit, and for what.", min_length=1)
-    originals: dict[str, _Sha256] = key(..., "The sha256 of every original file, by name.", min_length=1)
+    originals: dict[str, _Sha256] = key({}, "The sha256 of every original file, by name; none if they are the user's.")
+    options: dict[str, Any] = key({}, "What the source is told; each source has keys of its own.")
     splits: dict[_Name, SplitRecipe] = key(..., "The splits, by name.", min_length=1)
-    classes: tuple[str, ...] = key((), "The classes' names in the order of their numbers.", strict=False)
+    classes: tuple[str, ...] = key((), "The classes' names by their numbers; left out, the originals'.", strict=False)
     image: ImageRecipe = key(..., "What every image is.")
     samples_per_shard: int = key(10_000, "Samples of a shard; the last of a split may have fewer.", ge=1)
     seed: int = key(0, "Names the order in which samples are laid into shards.", ge=0, lt=2**63)

@@ -1,38 +1,47 @@
 """Where the samples of a data set come from, one file a data set.
 
-A source is the collection of its originals (the files everything is made of, and the routes to them) and a function
-that opens a split of them. To add a data set, write such a file, name it in ``SOURCES``, and lay a recipe into
-``shards/``.
+A source is the collection of its originals (the files everything is made of, and the routes to them), the keys that a
+recipe may tell it, and a function that opens a split. To add a data set, write such a file, name it in ``SOURCES``,
+and lay a recipe into ``shards/``.
 """
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
+
+from pydantic import ValidationError
 
 from aedist.assets import Collection
+from aedist.config import Section
 from aedist.errors import UserError
+from aedist.shards.recipe import ImageRecipe, Recipe
+from aedist.shards.samples import Samples
 from aedist.shards.sources import mnist
 
+FOLDER = "folder"
+"""The name under which a source that reads the user's own files is given their place."""
 
-class Samples(Protocol):
-    """The samples of a split, numbered in their original order.
 
-    A sample is its fields: the extension and the bytes of each file, one of them an image. Any sample may be asked
-    for at any time and gives the same bytes each time.
-    """
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, number: int, /) -> dict[str, bytes]: ...
+class NoOptions(Section):
+    """A source that needs to be told nothing."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """``samples(originals, split)`` opens a split, given the originals' paths by file name."""
+    """One way to open a data set.
 
-    collection: Collection
-    samples: Callable[[Mapping[str, Path], str], Samples]
+    ``samples(originals, split, options, image)`` opens a split: ``originals`` are the paths of the collection's files
+    by name, ``options`` is the recipe's, read as ``options`` here, ``image`` is what every image must be. Where
+    ``in_place`` is set, or there is no collection, what the user gives with ``--from`` is not copied into the cache:
+    ``originals`` then has the one entry ``FOLDER``, a folder or a file.
+    """
+
+    collection: Collection | None
+    samples: Callable[[Mapping[str, Path], str, Any, ImageRecipe], Samples]
+    options: type[Section] = NoOptions
+    in_place: bool = False
 
 
 SOURCES: dict[str, Source] = {
@@ -49,3 +58,31 @@ def find_source(name: str) -> Source:
     if name not in SOURCES:
         raise UserError(f"source: {name!r} is not known; it should be one of {', '.join(SOURCES)}")
     return SOURCES[name]
+
+
+def read_options(recipe: Recipe) -> Any:
+    """The recipe's options as its source takes them.
+
+    Raises:
+        UserError: one line for each mistake.
+    """
+    options = find_source(recipe.source).options
+    try:
+        return options.model_validate(recipe.options)
+    except ValidationError as error:
+        raise UserError("\n".join(_tell(detail, recipe.source, options) for detail in error.errors())) from error
+
+
+def _tell(detail: Any, source: str, options: type[Section]) -> str:
+    """One of pydantic's complaints as a line of ours."""
+    place = ".".join(str(part) for part in ("options", *detail["loc"]))
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
+        known = list(options.model_fields)
+        close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        hint = f"did you mean options.{close[0]}?" if close else f"source {source} has {', '.join(known) or 'none'}"
+        return f"unknown key {place}; {hint}"
+    if detail["type"] == "missing":
+        return f"{place} is not set and has no default; set it"
+    rule = str(detail["msg"]).removeprefix("Value error, ")
+    rule = (rule[0].lower() + rule[1:]).replace("input should", "it should")
+    return f"{place}: {detail['input']!r} is refused: {rule}"

@@ -42,8 +42,8 @@ class Digits:
         return {"png": encode_png(self.images_nhw[number, :, :, None]), "cls": b"%d" % self.labels_n[number]}
 
 
-def samples(originals: Mapping[str, Path], split: str) -> Digits:
-    """The digits of a split, from the IDX files.
+def samples(originals: Mapping[str, Path], split: str, options: object = None, image: object = None) -> Digits:
+    """The digits of a split, from the IDX files; there is nothing to choose.
 
     Raises:
         UserError: if MNIST has no such split, or a file is not the IDX file that it should be.
