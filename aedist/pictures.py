@@ -1,4 +1,4 @@
-"""Pictures of images: grids with labelled rows and columns, as PNG."""
+"""Pictures of images: grids with labelled rows, columns and cells, as PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,40 +10,92 @@ from PIL import Image, ImageDraw, ImageFont
 _SMALLEST_CELL = 72
 _GAP = 4
 _MARGIN = 8
+_LINE = 16
+_FONT_SIZE = 13
+_PALE = "#444444"
 
 
 def grid(
-    rows: Sequence[NDArray[np.uint8]], row_labels: Sequence[str], column_labels: Sequence[str] = (), title: str = ""
+    rows: Sequence[NDArray[np.uint8]],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    title: str = "",
+    cell_labels: Sequence[Sequence[str]] = (),
 ) -> Image.Image:
     """One row of images above another.
 
+    Labels may have several lines. A column is as wide as its images; a cell's label that is wider is wrapped.
+
     Args:
-        rows: each uint8 (n, H, W, C), all of one shape; C is 1 or 3.
-        row_labels: a word for each row.
+        rows: each uint8 (n, H, W, C), all of one (H, W, C); C is 1 or 3. A row may have fewer images than another.
+        row_labels: a word for each row, or none.
         column_labels: a word for each column, or none.
         title: a line above all.
+        cell_labels: for each row, a word below each of its images; or none.
     """
-    count, height, width, _ = rows[0].shape
+    count, (height, width, _) = max(len(row) for row in rows), rows[0].shape[1:]
     times = max(1, -(-_SMALLEST_CELL // width))  # small images are enlarged by whole pixels
     cell_width, cell_height = width * times, height * times
-    font = ImageFont.load_default(size=13)
-    left = _MARGIN + max((int(font.getlength(label)) for label in row_labels), default=0) + _MARGIN
-    top = _MARGIN + (22 if title else 0) + (18 if column_labels else 0)
-    wide = max(left + count * (cell_width + _GAP) + _MARGIN, int(font.getlength(title)) + 2 * _MARGIN)
-    picture = Image.new("RGB", (wide, top + len(rows) * (cell_height + _GAP) + _MARGIN), "white")
+    font = ImageFont.load_default(size=_FONT_SIZE)
+    row_labels = row_labels or [""] * len(rows)
+    labels = [[wrap(label, cell_width) for label in row] for row in cell_labels] or [[] for _ in rows]
+    below = [max((_lines(label) for label in row), default=0) * _LINE for row in labels]
+    heads = [wrap(label, cell_width) for label in column_labels]
+    widest = max((font.getlength(line) for label in row_labels for line in label.split("\n")), default=0)
+    left = _MARGIN + int(widest) + (_MARGIN if widest else 0)
+    head = max((_lines(label) for label in heads), default=0) * _LINE
+    top = _MARGIN + (_lines(title) * _LINE + 6 if title else 0) + (head + 2 if head else 0)
+    title_width = max(int(font.getlength(line)) for line in title.split("\n"))
+    wide = max(left + count * (cell_width + _GAP) + _MARGIN, title_width + 2 * _MARGIN)
+    tall = top + sum(cell_height + _GAP + room for room in below) + _MARGIN
+    picture = Image.new("RGB", (wide, tall), "white")
     draw = ImageDraw.Draw(picture)
-    draw.text((_MARGIN, _MARGIN), title, fill="black", font=font)
-    for column, label in enumerate(column_labels):
-        x = left + column * (cell_width + _GAP) + (cell_width - font.getlength(label)) / 2
-        draw.text((x, top - 18), label, fill="#444444", font=font)
-    for row, (images, label) in enumerate(zip(rows, row_labels, strict=True)):
-        y = top + row * (cell_height + _GAP)
-        draw.text((_MARGIN, y + cell_height / 2 - 8), label, fill="#444444", font=font)
+
+    def write(text: str, x: float, y: float, *, centred: bool = False, colour: str = _PALE) -> None:
+        for number, line in enumerate(text.split("\n")):
+            back = font.getlength(line) / 2 if centred else 0
+            draw.text((x - back, y + number * _LINE), line, fill=colour, font=font)
+
+    write(title, _MARGIN, _MARGIN, colour="black")
+    middles = [left + column * (cell_width + _GAP) + cell_width / 2 for column in range(count)]
+    for middle, label in zip(middles, heads, strict=False):
+        write(label, middle, top - _lines(label) * _LINE - 2, centred=True)
+    y = top
+    for images, label, under, room in zip(rows, row_labels, labels, below, strict=True):
+        write(label, _MARGIN, y + (cell_height - _lines(label) * _LINE) / 2)
         for column, image in enumerate(images):
             cell = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
             cell = cell.resize((cell_width, cell_height), Image.Resampling.NEAREST)
             picture.paste(cell, (left + column * (cell_width + _GAP), y))
+        for middle, text in zip(middles, under, strict=False):
+            write(text, middle, y + cell_height, centred=True)
+        y += cell_height + _GAP + room
     return picture
+
+
+def in_rows(images: NDArray[np.uint8], columns: int) -> list[NDArray[np.uint8]]:
+    """Images (n, H, W, C) as the rows of a grid, ``columns`` in each but perhaps the last."""
+    return [images[first : first + columns] for first in range(0, len(images), columns)]
+
+
+def wrap(text: str, pixels: int) -> str:
+    """Text broken into lines that fit ``pixels``: at spaces, and within a word only where it alone is too wide."""
+    font = ImageFont.load_default(size=_FONT_SIZE)
+    lines = list[str]()
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            if line and font.getlength(f"{line} {word}") > pixels:
+                lines.append(line)
+                line = word
+            else:
+                line = f"{line} {word}" if line else word
+            while len(line) > 1 and font.getlength(line) > pixels:
+                fits = next((size for size in range(len(line) - 1, 1, -1) if font.getlength(line[:size]) <= pixels), 1)
+                lines.append(line[:fits])
+                line = line[fits:]
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def save_picture(picture: Image.Image, path: Path) -> Path:
@@ -51,3 +103,7 @@ def save_picture(picture: Image.Image, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, "PNG")
     return path
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1 if text else 0

@@ -1,19 +1,22 @@
-"""The figures of an evaluation: chosen originals above their reconstructions."""
+"""The figures of an evaluation: chosen originals above their reconstructions, and decoded samples of the prior."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
-from torch import nn
+from torch import Tensor, nn
 
 from aedist.data.loader import Split
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.data.store import ShardStore
-from aedist.pictures import grid
+from aedist.models.output import Variational
+from aedist.pictures import grid, in_rows
 
 _MOST_COLUMNS = 10
+_SAMPLE_COLUMNS = 6
 
 
 def one_of_each_class(split: Split) -> list[int]:
@@ -56,3 +59,20 @@ def reconstructions(
     model.train(was_training)
     rows = [originals.numpy(), to_bytes(output.reconstruction).cpu().numpy()]
     return grid(rows, ["original", "reconstruction"], labels, title)
+
+
+@torch.no_grad()
+def prior_samples(model: nn.Module, noise: Tensor, title: str = "") -> Image:
+    """Decoded samples of the prior N(0, 1), six in a row. The model's mode is put back.
+
+    Args:
+        model: a variational model, called unwrapped.
+        noise: standard normal (B, *model.noise_shape); the same noise gives comparable pictures of a run's steps.
+        title: a line above all.
+    """
+    was_training = model.training
+    model.eval()
+    parameter = next(model.parameters())
+    images = to_bytes(cast(Variational, model).decode(noise.to(parameter))).cpu().numpy()
+    model.train(was_training)
+    return grid(in_rows(images, _SAMPLE_COLUMNS), title=title)
