@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedist.errors import DataDamage
+from aedist.shards.attributes import MAX_JSON_BYTES, parse_attributes
 from aedist.shards.damage import explain_damage
 from aedist.shards.decode import decode
 from aedist.shards.fields import class_number, image_extension
@@ -71,6 +72,19 @@ class ShardStore:
             if label >= len(self.index.classes):
                 raise ValueError(f"class {label}, but the index names {len(self.index.classes)}")
             return label
+
+    def attributes(self, sample_id: int) -> dict[str, bool | int | str]:
+        """The attributes of a sample by name, from its ``.json``; empty where it has none.
+
+        Raises:
+            DataDamage: naming shard, offset and key, if the shard is damaged, or what stands there are no attributes.
+        """
+        number, shard, sample = self._locate(sample_id)
+        if "json" not in sample.fields:
+            return {}
+        offset, size = sample.fields["json"]
+        with self._naming(number, offset, f"{sample.key}.json"):
+            return parse_attributes(shard.data[offset : offset + min(size, MAX_JSON_BYTES + 1)])
 
     def key(self, sample_id: int) -> str:
         """The key of a sample in its shard."""

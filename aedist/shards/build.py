@@ -21,8 +21,8 @@ from aedist.routes import Say
 from aedist.shards.fields import class_number, image_extension, image_size
 from aedist.shards.index import INDEX_NAME, Index, Shard, check_present, describe_bytes, read_index, write_index
 from aedist.shards.recipe import Recipe
-from aedist.shards.samples import Samples
-from aedist.shards.sources import FOLDER, Source, find_source, read_options
+from aedist.shards.samples import FOLDER, Samples
+from aedist.shards.sources import Source, find_source, read_options
 
 RECORD_NAME = "recipe.json"
 _VERSION = 1  # of what is written; raised when the same recipe would give other bytes

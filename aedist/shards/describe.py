@@ -1,7 +1,8 @@
 """Writing the index of shards that someone else wrote, so that they can be used as they are.
 
 Each tar is looked through once. What the index promises of every sample (one image, of one size, a class that is a
-number) is checked here by the images' headers; ``verify`` decodes them.
+number) is checked here by the images' headers; ``verify`` decodes them. Where every ``.json`` of a split holds
+attributes, the index sums them up; others' ``.json`` may hold anything else, which is said and left alone.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from mmap import mmap
 from pathlib import Path
 
 from aedist.errors import UserError
+from aedist.shards.attributes import Kinds, merge, note, parse_attributes, summarise
 from aedist.shards.fields import class_number, image_extension, image_size
 from aedist.shards.index import INDEX_NAME, Index, Shard, describe_bytes, read_index, write_index
 from aedist.shards.tar import RawSample, mapped, samples
@@ -32,6 +34,7 @@ class _Split:
     folder: Path
     shards: tuple[Shard, ...]
     traits: _Traits
+    kinds: Kinds
 
 
 def index_folder(folder: Path, say: Callable[[str], None], *, force: bool = False) -> list[Path]:
@@ -57,7 +60,13 @@ def index_folder(folder: Path, say: Callable[[str], None], *, force: bool = Fals
     traits = _common(split.traits for split in splits)
     shape = (traits.height, traits.width, traits.channels)
     classes = tuple(str(number) for number in range(traits.num_classes))
-    indices = [(split.folder, Index(folder.name, split.folder.name, shape, classes, split.shards)) for split in splits]
+    indices = [
+        (
+            split.folder,
+            Index(folder.name, split.folder.name, shape, classes, split.shards, attributes=summarise(split.kinds)),
+        )
+        for split in splits
+    ]
     if not force:
         for path, index in indices:
             _refuse_other(path, index)
@@ -86,6 +95,8 @@ def _look_through(folder: Path, say: Callable[[str], None]) -> _Split:
     """Describe the shards of one folder, in the order of their names."""
     shards: list[Shard] = []
     found: list[_Traits] = []
+    kinds: list[Kinds] = []
+    no_attributes = ""
     for path in sorted(folder.glob("*.tar")):
         size, sha256, crcs = describe_bytes(path)
         with mapped(path) as data:
@@ -93,9 +104,28 @@ def _look_through(folder: Path, say: Callable[[str], None]) -> _Split:
             if not in_shard:
                 raise UserError(f"{path}: holds no sample; remove it, or give its members names such as KEY.png")
             found.append(_common(_traits(data, sample, path) for sample in in_shard))
+            try:
+                kinds = [merge([*kinds, _kinds(data, in_shard)])]
+            except ValueError as error:
+                no_attributes = no_attributes or f"{path}: {error}; so {folder.name} has no attributes"
         shards.append(Shard(path.name, len(in_shard), size, sha256, crcs))
         say(f"{path}: {len(in_shard):,} samples, {size:,} bytes")
-    return _Split(folder, tuple(shards), _common(found))
+    if no_attributes:
+        say(no_attributes)
+    return _Split(folder, tuple(shards), _common(found), {} if no_attributes else merge(kinds))
+
+
+def _kinds(data: mmap, in_shard: Iterable[RawSample]) -> Kinds:
+    """The attributes of a shard's samples; raises ValueError where a ``.json`` holds anything else."""
+    kinds: Kinds = {}
+    for sample in in_shard:
+        if "json" in sample.fields:
+            offset, size = sample.fields["json"]
+            try:
+                note(kinds, parse_attributes(data[offset : offset + size]))
+            except ValueError as error:
+                raise ValueError(f"sample {sample.key}: {error}") from error
+    return kinds
 
 
 def _traits(data: mmap, sample: RawSample, path: Path) -> _Traits:

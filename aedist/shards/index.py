@@ -9,12 +9,13 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from aedist.errors import UserError
+from aedist.shards.attributes import Summary
 from aedist.whole import write_whole
 
 FORMAT = "aedist-shards-1"
@@ -35,13 +36,19 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """The shards of one split, in order. ``image_shape`` is (height, width, channels) of every image."""
+    """The shards of one split, in order. ``image_shape`` is (height, width, channels) of every image.
+
+    ``class_ids`` are the identifiers that the originals give the classes, where those are not their names;
+    ``attributes`` says of each attribute ``bool``, ``int``, or the texts that occur. Both may be empty.
+    """
 
     name: str
     split: str
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
+    class_ids: tuple[str, ...] = ()
+    attributes: Summary = field(default_factory=dict[str, str | tuple[str, ...]])
 
     @property
     def num_samples(self) -> int:
@@ -81,6 +88,9 @@ def write_index(folder: Path, index: Index) -> Path:
     """Write ``folder/index.json`` whole or not at all; a shard a line, so that two indices can be compared."""
     record = {"format": FORMAT, **asdict(index), "fingerprint": index.fingerprint}
     shards = record.pop("shards")
+    for name in ("class_ids", "attributes"):  # named where there are any
+        if not record[name]:
+            del record[name]
     head = json.dumps(record, indent=1)[:-2]
     lines = ",\n".join("  " + json.dumps(shard) for shard in shards)
     path = folder / INDEX_NAME
@@ -130,7 +140,27 @@ def _parse(record: dict[str, Any]) -> Index:
         image_shape=(shape[0], shape[1], shape[2]),
         classes=tuple(str(name) for name in classes),
         shards=tuple(_parse_shard(shard) for shard in shards),
+        class_ids=_parse_class_ids(record.get("class_ids", []), len(classes)),
+        attributes=_parse_attributes(record.get("attributes", {})),
     )
+
+
+def _parse_class_ids(ids: object, num_classes: int) -> tuple[str, ...]:
+    if not isinstance(ids, list) or len(ids) not in (0, num_classes):
+        raise ValueError("class_ids must be a list of one identifier a class")
+    return tuple(str(name) for name in ids)
+
+
+def _parse_attributes(record: object) -> Summary:
+    if not isinstance(record, dict):
+        raise ValueError("attributes must be an object of names")
+    found: Summary = {}
+    for name, kind in record.items():
+        texts = isinstance(kind, list) and all(isinstance(text, str) for text in kind)
+        if not texts and kind not in ("bool", "int"):
+            raise ValueError(f"attributes: {name} must be 'bool', 'int' or a list of texts")
+        found[str(name)] = tuple(str(text) for text in kind) if isinstance(kind, list) else str(kind)
+    return found
 
 
 def _parse_shard(record: object) -> Shard:

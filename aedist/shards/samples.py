@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+FOLDER = "folder"
+"""The name under which a source that reads the user's own files is given their place."""
+
 
 class Samples(Protocol):
     """The samples of a split, numbered from 0 in their original order.

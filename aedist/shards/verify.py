@@ -8,6 +8,7 @@ from mmap import mmap
 from pathlib import Path
 
 from aedist.errors import UserError
+from aedist.shards.attributes import Value, parse_attributes
 from aedist.shards.damage import explain_damage
 from aedist.shards.decode import decode
 from aedist.shards.fields import class_number, image_extension
@@ -86,7 +87,18 @@ def _sample_problem(data: mmap, sample: RawSample, index: Index) -> str | None:
             number = class_number(data[offset : offset + size])
             if number >= len(index.classes):
                 raise ValueError(f"class {number}, but the index names {len(index.classes)}")
+        if "json" in sample.fields and index.attributes:  # where the index names none, others' .json may hold anything
+            field = "json"
+            offset, size = sample.fields[field]
+            _check_attributes(parse_attributes(data[offset : offset + size]), index)
     except ValueError as error:
         name = f"{sample.key}.{field}" if field else sample.key
         return f"{name} at byte {sample.header_offset}: {error}"
     return None
+
+
+def _check_attributes(attributes: dict[str, Value], index: Index) -> None:
+    for name, value in attributes.items():
+        kind = index.attributes.get(name)
+        if value not in kind if isinstance(kind, tuple) else type(value).__name__ != kind:
+            raise ValueError(f"attribute {name!r} is {value!r}, which the index does not name")

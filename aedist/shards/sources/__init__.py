@@ -18,10 +18,7 @@ from aedist.config import Section
 from aedist.errors import UserError
 from aedist.shards.recipe import ImageRecipe, Recipe
 from aedist.shards.samples import Samples
-from aedist.shards.sources import mnist
-
-FOLDER = "folder"
-"""The name under which a source that reads the user's own files is given their place."""
+from aedist.shards.sources import mnist, portraits
 
 
 class NoOptions(Section):
@@ -35,7 +32,7 @@ class Source:
     ``samples(originals, split, options, image)`` opens a split: ``originals`` are the paths of the collection's files
     by name, ``options`` is the recipe's, read as ``options`` here, ``image`` is what every image must be. Where
     ``in_place`` is set, or there is no collection, what the user gives with ``--from`` is not copied into the cache:
-    ``originals`` then has the one entry ``FOLDER``, a folder or a file.
+    ``originals`` then has the one entry ``samples.FOLDER``, a folder or a file.
     """
 
     collection: Collection | None
@@ -46,6 +43,7 @@ class Source:
 
 SOURCES: dict[str, Source] = {
     "mnist": Source(mnist.ORIGINALS, mnist.samples),
+    "portraits": Source(portraits.ORIGINALS, portraits.samples, portraits.Options),
 }
 
 
