@@ -1,8 +1,9 @@
-"""PNG whose bytes follow from the pixels alone: lossless, and not compressed.
+"""PNG whose bytes follow from the pixels alone: lossless, and not compressed unless that is asked for.
 
 A compressor may give other bytes in every version and build of it, and shards of other bytes are other data to a
 run. Deflate's stored blocks leave no such freedom, cost next to nothing to write and to read, and any PNG reader
-takes them. For small images little is lost, since a tar rounds every member up to 512 bytes anyway.
+takes them. For small images little is lost, since a tar rounds every member up to 512 bytes anyway. Where it would
+cost too much, as for large drawn images, zlib's compression can be asked for.
 (PNG: ISO/IEC 15948; zlib and deflate: RFC 1950 and RFC 1951, section 3.2.4.)
 """
 
@@ -17,13 +18,20 @@ _COLOUR_TYPES = {1: 0, 3: 2}
 _STORED_BLOCK_BYTES = 2**16 - 1
 
 
-def encode_png(pixels_hwc: NDArray[np.uint8]) -> bytes:
-    """The PNG file of an image, uint8 (height, width, 1 or 3)."""
+def encode_png(pixels_hwc: NDArray[np.uint8], compression: int = 0) -> bytes:
+    """The PNG file of an image, uint8 (height, width, 1 or 3).
+
+    Args:
+        pixels_hwc: the image.
+        compression: 0 for stored blocks, the same bytes everywhere; 1 to 9 for zlib's level of that number, whose
+            bytes depend on the zlib that Python was built with (the pixels never do).
+    """
     height, width, channels = pixels_hwc.shape
     rows = np.zeros((height, 1 + width * channels), dtype=np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = pixels_hwc.reshape(height, -1)
     head = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    return _SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", _stored(rows.tobytes())) + _chunk(b"IEND", b"")
+    stream = zlib.compress(rows.tobytes(), compression) if compression else _stored(rows.tobytes())
+    return _SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", stream) + _chunk(b"IEND", b"")
 
 
 def broken_chunk(png: bytes) -> str | None:
