@@ -20,15 +20,18 @@ class Cadence:
     checkpoint_steps: int
 
 
-def micro_batches_a_round(train: Train, image_shape: tuple[int, int, int], plan: Plan, slots: int) -> int:
+def micro_batches_a_round(
+    train: Train, image_shape: tuple[int, int, int], plan: Plan, slots: int, *, sees_batch: bool
+) -> int:
     """How many of its ``slots`` micro-batches of a step a process runs in one forward and backward pass.
 
     All of them under the fast reduction, where their images together are small (a large step is cut into
-    micro-batches to fit in memory); the exact one takes them one by one. Only rounding differs.
+    micro-batches to fit in memory); the exact one takes them one by one. Only rounding differs. So does a model in
+    which an image's result depends on its batch (``sees_batch``, batch normalisation): its batch is the micro-batch.
     """
     float_bytes = 4 * prod(image_shape) * plan.micro * slots
     fuse = train.fuse_rounds == "auto" and train.reduce == "fast" and float_bytes <= _SMALL_ROUND_BYTES
-    return slots if fuse else 1
+    return slots if fuse and not sees_batch else 1
 
 
 def make_cadence(train: Train, plan: Plan) -> Cadence:

@@ -6,7 +6,7 @@ other placement keys, never under other result keys. Reading files and reporting
 ``configfile``'s business; this file only says what may be written.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -64,19 +64,78 @@ class Batch(Section):
 
 
 class MLPModel(Section):
-    kind: Literal["mlp"] = key(..., "The architecture: mlp.")
+    kind: Literal["mlp"] = key(..., "The architecture: mlp, the notebook's of digits.")
     hidden_dim: int = key(200, "Width of the one hidden layer on either side of the latent.", ge=1)
     latent_dim: int = key(20, "Numbers in an encoding.", ge=1)
 
 
-class Objective(Section):
-    squared_error: float = key(1.0, "Weight of the squared error, summed over an image, mean over images.", ge=0)
+class ConvModel(Section):
+    kind: Literal["conv"] = key(..., "The architecture: conv, the notebook's of Tiny ImageNet.")
+    latent_dim: int = key(512, "Numbers in an encoding.", ge=1)
+    width: int = key(64, "Channels after the first convolution; each further one has twice as many.", ge=1)
+    depth: int = key(4, "Convolutions on either side, each of which halves the image.", ge=1, le=12)
+
+
+class VAEModel(Section):
+    kind: Literal["vae"] = key(..., "The architecture: vae, the notebook's of faces.")
+    latent_dim: int = key(100, "Numbers in an encoding.", ge=1)
+    hidden_dim: int = key(1024, "Width of the linear layer on either side of the latent.", ge=1)
+    width: int = key(8, "Channels after the first convolution; the next have two and four times as many.", ge=1)
+
+
+class ResidualModel(Section):
+    kind: Literal["residual"] = key(..., "The architecture: residual, for any latent and any posterior.")
+    latent: Literal["spatial", "vector"] = key("spatial", "Whether an encoding keeps rows and columns.")
+    latent_dim: int = key(8, "Channels of a spatial latent, numbers of a vector.", ge=1)
+    posterior: Literal["point", "gaussian"] = key("point", "Deterministic, or variational.")
+    patch: int | None = key(None, "Side of the squares of pixels that become channels; left out, a preset's.", ge=1)
+    channels: tuple[Annotated[int, Field(ge=1)], ...] | None = key(
+        None, "Channels of each level, which has half the side of the one before; left out, a preset's.", strict=False
+    )
+    blocks: int = key(1, "Residual blocks of a level.", ge=1)
+    attention: bool = key(False, "Attention at the lowest resolution.")
 
     @model_validator(mode="after")
-    def _something_to_minimise(self) -> "Objective":
-        if not any(self.model_dump().values()):
-            raise ValueError("give at least one term of objective a weight above zero")
+    def _some_level(self) -> "ResidualModel":
+        if self.channels is not None and not self.channels:
+            raise ValueError("give model.channels at least one level")
         return self
+
+
+Model = MLPModel | ConvModel | VAEModel | ResidualModel
+"""Each kind has keys of its own; ``kind`` says which are meant."""
+
+
+def is_variational(model: Model) -> bool:
+    """Whether the model has a Gaussian posterior, so that KL and samples of the prior make sense."""
+    return isinstance(model, VAEModel) or (isinstance(model, ResidualModel) and model.posterior == "gaussian")
+
+
+class Objective(Section):
+    squared_error: float = key(1.0, "Weight of the squared error, summed over an image, mean over images.", ge=0)
+    absolute_error: float = key(0.0, "Weight of the absolute error (L1), summed over an image.", ge=0)
+    cross_entropy: float = key(0.0, "Weight of the binary cross-entropy (BCE), summed over an image, in nats.", ge=0)
+    kl: float | None = key(
+        None, "Weight of the posterior's KL to N(0, 1), beta; left out, 1 for a variational model.", ge=0
+    )
+    lpips: float = key(0.0, "Weight of the LPIPS distance, one number an image; get its network by aedist fetch.", ge=0)
+    lpips_net: Literal["alex", "vgg"] = key("alex", "The network that LPIPS looks with.")
+    kl_warmup_images: int = key(0, "Images over which the weight of kl rises from zero.", ge=0)
+    free_nats: float = key(0.0, "KL of one number of the encoding that costs nothing more (free bits), in nats.", ge=0)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term, by name."""
+        return {name: getattr(self, name) or 0.0 for name in TERM_NAMES}
+
+    @model_validator(mode="after")
+    def _something_to_reconstruct(self) -> "Objective":
+        if not any(weight for name, weight in self.weights.items() if name != "kl"):
+            raise ValueError("give at least one term of objective besides kl a weight above zero")
+        return self
+
+
+TERM_NAMES = ("squared_error", "absolute_error", "cross_entropy", "kl", "lpips")
 
 
 class Optim(Section):
@@ -86,8 +145,18 @@ class Optim(Section):
     eps: float = key(1.0e-8, "Adam's epsilon.", gt=0)
     weight_decay: float = key(0.0, "Decay of the weights: L2 for adam, decoupled for adamw.", ge=0)
     clip_norm: float | None = key(None, "Largest norm of the gradient; left out, it is not clipped.", gt=0)
-    schedule: Literal["constant", "cosine"] = key("constant", "How the learning rate falls from its height.")
+    schedule: Literal["constant", "cosine", "step"] = key("constant", "How the learning rate falls from its height.")
     warmup_images: int = key(0, "Images over which the learning rate rises from zero.", ge=0)
+    drop_every_images: int | None = key(
+        None, "Images after which a step schedule lowers the rate, again and again.", ge=1
+    )
+    drop_factor: float = key(0.1, "What a step schedule multiplies the rate by.", gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _steps_have_a_length(self) -> "Optim":
+        if (self.schedule == "step") != (self.drop_every_images is not None):
+            raise ValueError("give optim.drop_every_images with optim.schedule: step, and only with it")
+        return self
 
 
 class Train(Section):
@@ -111,6 +180,12 @@ class Train(Section):
         None, "Images between checkpoints; left out, one an epoch.", ge=1, placement=True
     )
     keep_last: int = key(2, "Checkpoints kept besides the best one.", ge=1, placement=True)
+    ema_decay: float | None = key(
+        None,
+        "Decay a step of the weights' moving average, which is then evaluated and exported; none if left out.",
+        gt=0,
+        lt=1,
+    )
     max_bad_steps: int = key(10, "Steps in a row with a non-finite loss or gradient before the run stops.", ge=1)
 
     @model_validator(mode="after")
@@ -143,12 +218,25 @@ class Config(Section):
     run: Run = key(Run(), "Where and which.")
     data: Data = key(..., "What is read, and how.")
     batch: Batch = key(Batch(), "How many images make a step.")
-    model: MLPModel = key(..., "What is trained.")
+    model: Model = key(..., "What is trained.", discriminator="kind")
     objective: Objective = key(Objective(), "What is minimised: the sum of weight x term.")
     optim: Optim = key(Optim(), "How the weights move.")
     train: Train = key(Train(), "How long, in which arithmetic, and what happens how often.")
     evaluate: Evaluate = key(Evaluate(), "What is measured.")
     track: Track = key(Track(), "Who is told.")
+
+    @model_validator(mode="after")
+    def _kl_of_a_posterior(self) -> "Config":
+        objective = self.objective
+        if is_variational(self.model):
+            if objective.kl is None:
+                object.__setattr__(self, "objective", objective.model_copy(update={"kl": 1.0}))
+        elif objective.kl or objective.kl_warmup_images or objective.free_nats:
+            raise ValueError(
+                f"give objective.kl, kl_warmup_images and free_nats to a variational model alone; {self.model.kind} "
+                f"has no posterior (vae has, and residual with model.posterior: gaussian)"
+            )
+        return self
 
     @property
     def images_per_step(self) -> int:
@@ -156,17 +244,26 @@ class Config(Section):
         return self.batch.micro * self.batch.num_micro
 
 
-def model_options(model: MLPModel, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+def model_options(model: Model, image_shape: tuple[int, int, int]) -> dict[str, Any]:
     """What ``get_model`` takes for a configured model on images of (height, width, channels)."""
     return {"image_shape": image_shape, **model.model_dump(exclude={"kind"})}
 
 
-def sections() -> dict[str, type[Section]]:
-    """The sections of a configuration by name, in order."""
-    return {name: field.annotation for name, field in Config.model_fields.items()}  # pyright: ignore[reportReturnType]
+def sections() -> dict[str, tuple[type[Section], ...]]:
+    """The sections of a configuration by name, in order; of ``model``, one for each kind."""
+    found: dict[str, Any] = {name: field.annotation for name, field in Config.model_fields.items()}
+    return {name: get_args(annotation) or (annotation,) for name, annotation in found.items()}
+
+
+def kind_of(section: type[Section]) -> str | None:
+    """The ``kind`` that a section of a model describes; None for any other section."""
+    return get_args(section.model_fields["kind"].annotation)[0] if "kind" in section.model_fields else None
 
 
 def is_placement(section: str, name: str) -> bool:
     """Whether the key only places the work, so that a run may be continued under another value."""
-    extra = sections()[section].model_fields[name].json_schema_extra
-    return isinstance(extra, dict) and bool(extra["placement"])
+    for cls in sections()[section]:
+        if name in cls.model_fields:
+            extra = cls.model_fields[name].json_schema_extra
+            return isinstance(extra, dict) and bool(extra["placement"])
+    return False

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from aedist.config import Config, is_placement, sections
+from aedist.config import Config, is_placement, kind_of, sections
 from aedist.errors import UserError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -150,9 +150,9 @@ def differences(old: Config, new: Config) -> list[str]:
 def result_keys(config: Config) -> dict[str, Any]:
     """The keys that decide the result, and not only where the work is done, by dotted name."""
     return {
-        f"{section}.{name}": getattr(getattr(config, section), name)
-        for section, cls in sections().items()
-        for name in cls.model_fields
+        f"{section}.{name}": getattr(group, name)
+        for section, group in config
+        for name in type(group).model_fields
         if not is_placement(section, name)
     }
 
@@ -162,12 +162,17 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def describe_keys() -> Iterator[tuple[str, str, str]]:
-    """Every key as (dotted name, default, sentence)."""
-    for section, cls in sections().items():
-        for name, field in cls.model_fields.items():
-            default = "required" if field.is_required() else str(field.default)
-            yield f"{section}.{name}", default, field.description or ""
+def describe_keys(kind: str | None = None) -> Iterator[tuple[str, str, str]]:
+    """Every key as (dotted name, default, sentence); of the models, all with their kind before it, or one kind's."""
+    for section, classes in sections().items():
+        for cls in classes:
+            cls_kind = kind_of(cls)
+            if kind is not None and cls_kind not in (None, kind):
+                continue
+            before = f"{cls_kind}: " if len(classes) > 1 and kind is None else ""
+            for name, field in cls.model_fields.items():
+                default = "required" if field.is_required() else str(field.default)
+                yield f"{section}.{name}", default, before + (field.description or "")
 
 
 def _lay_over(values: dict[str, Any], word: str, origins: set[str]) -> None:
@@ -188,18 +193,22 @@ def _lay_over(values: dict[str, Any], word: str, origins: set[str]) -> None:
 
 def _tell(detail: Any, where: str, origins: Collection[str]) -> str:
     """One of pydantic's complaints as a line of ours: the place, the key, its value, the rule, the fix."""
-    value, kind = detail["input"], detail["type"]
-    path = ".".join(str(part) for part in detail["loc"])
+    value, kind, loc = detail["input"], detail["type"], list(detail["loc"])
+    model_kind = loc.pop(1) if loc[:1] == ["model"] and len(loc) > 1 else None  # which of the models was meant
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        loc.append("kind")
+        value = value.get("kind") if isinstance(value, dict) else value
+    path = ".".join(str(part) for part in loc)
     from_word = any(f"{path}.".startswith(f"{origin}.") for origin in origins)
     if kind == "extra_forbidden":  # of a section that is unknown, no key is looked at
         from_word |= any(origin.startswith(f"{path}.") for origin in origins)
     place = "command line" if from_word else where
     path = _shown(path, str if path.isprintable() else repr)
     if kind in ("extra_forbidden", "invalid_key"):
-        return f"{place}: unknown key {path}{_nearest(path)}"
+        return f"{place}: unknown key {path}{_nearest(path, model_kind)}"
     if kind == "missing" and isinstance(value, (list, tuple)):
         return f"{place}: {path.rpartition('.')[0]}: {_shown(value)} is refused: it has too few items"
-    if kind == "missing":
+    if kind in ("missing", "union_tag_not_found"):
         return f"{place}: {path} is not set and has no default; set it"
     rule = str(detail["msg"]).removeprefix("Value error, ")
     rule = rule[0].lower() + rule[1:]
@@ -207,12 +216,15 @@ def _tell(detail: Any, where: str, origins: Collection[str]) -> str:
         return f"{place}: {path}: {_shown(value)} is text, not a number; {_as_number(value, kind)}"
     if kind == "value_error" and rule.startswith("give "):
         return f"{place}: {rule}"
+    if kind == "union_tag_invalid":
+        rule = f"it should be one of {', '.join(_kinds())}"
     rule = _RULES.get(str(kind), rule).replace("input should be", "it should be")
     return f"{place}: {path}: {_shown(value)} is refused: {rule}"
 
 
 _RULES = {
     "model_type": "it should be a group of keys, such as {name: value}",
+    "model_attributes_type": "it should be a group of keys, such as {kind: mlp}",
     "tuple_type": "it should be a list, such as [a, b]",
     "string_type": "it should be text; where it looks like something else, put it in quotes",
 }
@@ -236,15 +248,22 @@ def _as_number(value: str, kind: str) -> str:
     return f"write {mantissa}{mark}{exponent} without quotes"
 
 
-def _nearest(path: str) -> str:
+def _kinds() -> list[str]:
+    """The kinds of models."""
+    return [kind for cls in sections()["model"] if (kind := kind_of(cls))]
+
+
+def _nearest(path: str, kind: str | None) -> str:
     """The hint for an unknown key: the key of that name elsewhere, else the closest spelling, else what there is."""
     section, dot, leaf = path.partition(".")
     if not dot:
         section, leaf = "", path
     whole = {name: name for name in sections()}
-    own = {name: f"{section}.{name}" for name in sections()[section].model_fields} if section in whole else whole
-    everywhere = {dotted.rpartition(".")[2]: dotted for dotted, _, _ in describe_keys()} | whole
+    known_keys = [dotted for dotted, _, _ in describe_keys(kind)]
+    own = {key.partition(".")[2]: key for key in known_keys if key.startswith(f"{section}.")} or whole
+    everywhere = {dotted.rpartition(".")[2]: dotted for dotted in known_keys} | whole
     for known, cutoff in ((everywhere, 1.0), (own, 0.6), (everywhere, 0.6)):
         if close := difflib.get_close_matches(leaf, known, n=1, cutoff=cutoff):
             return f"; did you mean {known[close[0]]}?"
-    return f"; {section if section in whole else 'a configuration'} has {', '.join(own)}"
+    whose = f"a model of kind {kind}" if kind else section if section in whole else "a configuration"
+    return f"; {whose} has {', '.join(own)}"

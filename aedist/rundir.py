@@ -60,9 +60,9 @@ class RunDir:
         return self.path / "ledger"
 
     @property
-    def reconstructions(self) -> Path:
-        """The same pictures at every evaluation."""
-        return self.path / "images" / "reconstructions"
+    def images(self) -> Path:
+        """A folder for each kind of picture; in it, the same pictures at every evaluation."""
+        return self.path / "images"
 
     @property
     def model(self) -> Path:

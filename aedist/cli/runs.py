@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from aedist.cli.launcher import asked_of_launcher
+from aedist.cli.launcher import asked_of_launcher, cache_folder
 from aedist.cli.terminal import open_console, open_speaker
 
 
@@ -42,7 +42,7 @@ def _train(arguments: argparse.Namespace) -> None:
     asked = asked_of_launcher()
     from aedist.training.run import run_training
 
-    run = run_training(config, asked, open_console())
+    run = run_training(config, asked, open_console(), cache_folder())
     if asked.rank == 0:
         print(f"{run.path}: trained; next: aedist evaluate {run.path}, then aedist report {run.path}")
 

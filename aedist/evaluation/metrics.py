@@ -20,8 +20,9 @@ DEFINITIONS = {
     f"{PSNR_OF_EQUAL_IMAGES:g} dB where an image is reproduced exactly.",
     "ssim": "Structural similarity (Wang et al. 2004) with an 11 x 11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, "
     "data range 1, mean over the window positions inside the image and over channels.",
+    "rate": "KL of an image's posterior to the prior N(0, 1) in nats, summed over its encoding; variational models.",
 }
-HIGHER_IS_BETTER = {"mse": False, "psnr": True, "ssim": True}
+HIGHER_IS_BETTER = {"mse": False, "psnr": True, "ssim": True, "rate": False}
 
 
 def mse(x_bchw: Tensor, reconstruction_bchw: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from aedist.data.loader import Split, Stretch, cut, read_stretches
 from aedist.data.pixels import to_unit_range
 from aedist.evaluation.metrics import METRICS, measure
+from aedist.models.output import is_variational
 from aedist.place import Place
 
 Batches = Iterable[tuple[Stretch, Tensor]]
@@ -44,6 +45,8 @@ def read_batches(split: Split, plan: EvaluationPlan, place: Place, workers: int)
 def evaluate(model: nn.Module, batches: Batches, plan: EvaluationPlan, place: Place) -> dict[str, NDArray[np.float64]]:
     """Each metric of every image by sample id, float64 (num_images,), the same on every process.
 
+    For a variational model that is also its ``rate``; images are then reconstructed from the posterior's mode.
+
     Args:
         model: called unwrapped, in evaluation mode, in its own precision; its mode is put back.
         batches: this process's batches of ``plan``.
@@ -53,7 +56,8 @@ def evaluate(model: nn.Module, batches: Batches, plan: EvaluationPlan, place: Pl
     Raises:
         RuntimeError: if an image was missed or measured twice.
     """
-    records = torch.zeros(plan.num_images, 1 + len(METRICS), dtype=torch.float64)
+    names = [*METRICS, *(["rate"] if is_variational(model) else [])]
+    records = torch.zeros(plan.num_images, 1 + len(names), dtype=torch.float64)
     was_training = model.training
     model.eval()
     dtype = next(model.parameters()).dtype
@@ -61,13 +65,15 @@ def evaluate(model: nn.Module, batches: Batches, plan: EvaluationPlan, place: Pl
         on_device = images.to(place.device)
         output = model(to_unit_range(on_device, dtype))
         records[first:last, 0] += 1
-        records[first:last, 1:] = measure(on_device, output.reconstruction).cpu()
+        records[first:last, 1 : 1 + len(METRICS)] = measure(on_device, output.reconstruction).cpu()
+        if output.posterior is not None:
+            records[first:last, -1] = output.posterior.kl().flatten(1).sum(1).cpu()
     model.train(was_training)
     place.add_on_hosts(records)
     wrong = (records[:, 0] != 1).nonzero().flatten()
     if len(wrong):
         raise RuntimeError(f"{len(wrong)} images were not measured exactly once, the first is {int(wrong[0])}")
-    return {name: records[:, 1 + column].numpy() for column, name in enumerate(METRICS)}
+    return {name: records[:, 1 + column].numpy() for column, name in enumerate(names)}
 
 
 def summarise(values: NDArray[np.float64]) -> dict[str, float | None]:

@@ -7,9 +7,12 @@ from typing import Any
 
 from torch import nn
 
+from aedist.models.conv import Conv
 from aedist.models.mlp import MLP
+from aedist.models.residual import Residual
+from aedist.models.vae import VAE
 
-MODELS: dict[str, type[nn.Module]] = {"mlp": MLP}
+MODELS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv": Conv, "vae": VAE, "residual": Residual}
 
 
 def get_model(kind: str, **options: Any) -> nn.Module:
@@ -20,7 +23,7 @@ def get_model(kind: str, **options: Any) -> nn.Module:
         options: the model's own, such as ``image_shape=(height, width, channels)`` and ``latent_dim``.
 
     Raises:
-        ValueError: if there is no such model.
+        ValueError: if there is no such model, or it does not fit the images.
     """
     if kind not in MODELS:
         raise ValueError(f"there is no model {kind!r}; there are {', '.join(MODELS)}")

@@ -7,11 +7,13 @@ from math import prod
 
 from torch import Tensor, nn
 
-from aedist.models.output import Output
+from aedist.models.output import Output, to_unit
 
 
 class MLP(nn.Module):
     """A fully connected autoencoder of images of one shape."""
+
+    noise_shape = None
 
     def __init__(
         self, image_shape: tuple[int, int, int] = (28, 28, 1), hidden_dim: int = 200, latent_dim: int = 20
@@ -27,7 +29,6 @@ class MLP(nn.Module):
             nn.Linear(latent_dim, hidden_dim),
             nn.ReLU(),
             nn.Linear(hidden_dim, pixels),
-            nn.Sigmoid(),
             nn.Unflatten(1, (channels, height, width)),
         )
 
@@ -37,9 +38,9 @@ class MLP(nn.Module):
 
     def decode(self, z_bd: Tensor) -> Tensor:
         """Encodings (B, latent_dim) to images (B, C, H, W) in [0, 1]."""
-        return self.decoder(z_bd)
+        return to_unit(self.decoder(z_bd))
 
-    def forward(self, x_bchw: Tensor) -> Output:
+    def forward(self, x_bchw: Tensor, noise: None = None) -> Output:
         """Encode and decode."""
         z_bd = self.encode(x_bchw)
         return Output(self.decode(z_bd), z_bd)

@@ -26,7 +26,7 @@ class Setting:
 
 def settings(config: dict[str, Any]) -> list[Setting]:
     """Every key of a config.yaml's sections, in its order."""
-    told = {name: sentence for name, _, sentence in describe_keys()}
+    told = {name: sentence for name, _, sentence in describe_keys(_kind(config))}
     defaults = _defaults(config)
     found: list[Setting] = []
     for section, keys in config.items():
@@ -38,11 +38,15 @@ def settings(config: dict[str, Any]) -> list[Setting]:
     return found
 
 
+def _kind(config: dict[str, Any]) -> str:
+    return str(config.get("model", {}).get("kind", "mlp"))
+
+
 def _defaults(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the keys would be, had only those without a default been given; of those, nothing."""
     given = {
         "data": {"shards": config.get("data", {}).get("shards", "")},
-        "model": {"kind": config.get("model", {}).get("kind", "mlp")},
+        "model": {"kind": _kind(config)},
     }
     try:
         full = parse_config(given, "defaults").model_dump(mode="json")

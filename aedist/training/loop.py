@@ -19,11 +19,13 @@ from aedist.data.loader import StepBatch
 from aedist.data.pixels import to_unit_range
 from aedist.data.plan import Plan
 from aedist.errors import UserError
-from aedist.objective import Objective
+from aedist.models.norm import move_running_statistics
+from aedist.objective import Objective, bits_per_dim
 from aedist.place import Place
 from aedist.tracking.tracker import Tracker
 from aedist.training.interrupts import Interrupts
 from aedist.training.ledger import Ledger
+from aedist.training.noise import Noise
 from aedist.training.optimiser import learning_rate, set_learning_rate
 from aedist.training.reduction import Reduction
 from aedist.training.state import TrainState
@@ -36,12 +38,15 @@ class Parts:
 
     config: Config
     place: Place
+    image_shape: tuple[int, int, int]
     plan: Plan
     cadence: Cadence
     objective: Objective
     reduction: Reduction
     state: TrainState
     batches: Iterator[StepBatch]
+    noise: Noise
+    """What encodings are drawn with, where the model draws."""
     micro_batches_a_round: int
     """How many of a process's micro-batches one forward and backward pass takes."""
     ledger: Ledger
@@ -73,7 +78,8 @@ def train(run: Parts) -> bool:
         waited_seconds = time.monotonic() - waiting
 
         # forward and backward, one round after another
-        rate = learning_rate(config.optim, progress.step * plan.images_per_step, plan.images_per_step, total_images)
+        seen = progress.step * plan.images_per_step
+        rate = learning_rate(config.optim, seen, plan.images_per_step, total_images)
         set_learning_rate(state.optimizer, rate)
         images = batch.images.to(place.device, non_blocking=True)
         for first in range(0, len(batch.slots), run.micro_batches_a_round):
@@ -81,27 +87,17 @@ def train(run: Parts) -> bool:
             with run.reduction.round(last=slots[-1] == batch.slots[-1]):
                 x_bchw = to_unit_range(images[first : first + len(slots)].flatten(0, 1), dtype)
                 with place.autocast():
-                    output = run.reduction.module(x_bchw)
-                loss, terms = run.objective(x_bchw, output, len(slots))
+                    output = run.reduction.module(x_bchw, run.noise(progress.step, slots))
+                loss, terms = run.objective(x_bchw, output, seen, len(slots))
                 run.reduction.backward(loss, len(slots))
             window.add_terms(slots, terms)
 
         # update, unless some process found something that is not finite
         run.reduction.finish()
-        if state.scaler:
-            state.scaler.unscale_(state.optimizer)
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if config.optim.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(parameters, config.optim.clip_norm, norm)
-        gradient_norm = norm.item()
+        gradient_norm = _update(run, parameters)
         skipped = not isfinite(gradient_norm)
-        if not skipped:
-            state.optimizer.step()
         progress.skipped_steps += skipped
         progress.bad_in_a_row = progress.bad_in_a_row + 1 if skipped else 0
-        if state.scaler:
-            state.scaler.update()
-        state.optimizer.zero_grad()
 
         progress.step += 1
         run.ledger.add(batch)
@@ -131,6 +127,25 @@ def train(run: Parts) -> bool:
     return True
 
 
+def _update(run: Parts, parameters: list[nn.Parameter]) -> float:
+    """Move the weights and what follows them, unless the gradient is not finite. Returns the gradient's norm."""
+    state, clip_norm = run.state, run.config.optim.clip_norm
+    if state.scaler:
+        state.scaler.unscale_(state.optimizer)
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+    gradient_norm = norm.item()
+    if isfinite(gradient_norm):
+        state.optimizer.step()
+        move_running_statistics(state.model)
+        state.follow_average()
+    if state.scaler:
+        state.scaler.update()
+    state.optimizer.zero_grad()
+    return gradient_norm
+
+
 def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> None:
     """Record the steps of a window: their mean loss, and each number in them that was not finite."""
     progress, plan, names = run.state.progress, run.plan, run.objective.names
@@ -142,10 +157,14 @@ def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> Non
     for step in sorted(set(drained.skipped) - {step for step, _, _ in bad}):  # finite terms, but not their gradient
         what = {"slot": None, "rank": None, "term": "gradient", "value": "not finite"}
         run.tracker.record({"kind": "skipped", **_clock(run, first + step + 1), **what})
-    means = drained.good.mean(axis=(0, 1)) if len(drained.good) else np.full(len(names), np.nan)
+    good = drained.good
+    means = good.mean(axis=(0, 1)) if len(good) else np.full(len(names), np.nan)
     terms = dict(zip(names, means.tolist(), strict=True))
+    weights = np.array([run.objective.weights_at((first + step) * plan.images_per_step) for step in drained.good_steps])
+    loss = float((good.mean(axis=1) * weights).sum(axis=1).mean()) if len(good) else float("nan")
+    nats = run.objective.nats(terms)
     # a sum of sums by step, so that where windows end does not touch the result
-    for step in drained.good:
+    for step in good:
         for name, value in zip(names, (step.sum(axis=0) * plan.micro).tolist(), strict=True):
             progress.epoch_sums[name] = progress.epoch_sums.get(name, 0.0) + value
     progress.epoch_seconds += drained.busy_seconds
@@ -154,8 +173,9 @@ def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> Non
         {
             "kind": "train",
             **_clock(run, progress.step),
-            "loss": sum(weight * terms[name] for name, weight in run.objective.weights.items()),
+            "loss": loss,
             "terms": terms,
+            **({"nats": nats, "bits_per_dim": bits_per_dim(nats, run.image_shape)} if nats else {}),
             "learning_rate": rate,
             "gradient_norm": gradient_norm,
             "skipped_steps": progress.skipped_steps,

@@ -4,6 +4,7 @@ A fresh model and optimiser that are the same everywhere, and rank zero's look i
 it may be used, and from which checkpoint to go on.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import IO
 
 import torch
 
+from aedist.architecture import build_model
 from aedist.checkpoint import checkpoints, newest_sound, step_of
-from aedist.config import Config, model_options
+from aedist.config import Config
 from aedist.data.loader import Split
 from aedist.errors import UserError
 from aedist.keys import torch_seed
-from aedist.models import count_parameters, get_model
+from aedist.models import count_parameters
 from aedist.place import Place
 from aedist.rundir import RunDir, Start, begin_attempt, check_data, claim, read_environment
 from aedist.shards.index import check_present
@@ -33,8 +35,11 @@ def fresh_state(config: Config, split: Split, place: Place) -> TrainState:
     """
     torch.manual_seed(torch_seed(_WEIGHTS, config.run.seed))
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
-    model = get_model(config.model.kind, **model_options(config.model, split.index.image_shape)).to(place.device, dtype)
-    return TrainState(model, make_optimizer(config.optim, model), place.accelerator.scaler, Progress())
+    model = build_model(config.model, split.index.image_shape).to(place.device, dtype)
+    decay = config.train.ema_decay
+    average = copy.deepcopy(model).requires_grad_(False).eval() if decay is not None else None
+    optimizer = make_optimizer(config.optim, model)
+    return TrainState(model, optimizer, place.accelerator.scaler, Progress(), average, decay or 0.0)
 
 
 @dataclass(frozen=True)

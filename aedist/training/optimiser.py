@@ -22,6 +22,8 @@ def learning_rate(optim: Optim, images: int, images_per_step: int, total_images:
     """The rate of the step that begins when ``images`` have been seen, of ``total_images`` in the whole run."""
     if images + images_per_step <= optim.warmup_images:
         return optim.lr * (images + images_per_step) / optim.warmup_images
+    if optim.schedule == "step" and optim.drop_every_images is not None:
+        return optim.lr * optim.drop_factor ** (images // optim.drop_every_images)
     if optim.schedule == "cosine":
         progress = (images - optim.warmup_images) / max(1, total_images - optim.warmup_images)
         return optim.lr * (1 + cos(pi * min(1.0, max(0.0, progress)))) / 2

@@ -1,19 +1,29 @@
-"""The evaluation during training: the whole pass at its cadence, the same pictures each time, the best step."""
+"""The evaluation during training: the whole pass at its cadence, the same pictures each time, the best step.
+
+What is evaluated is the weights' moving average where the run keeps one. A variational model also draws samples, from
+the same noise each time.
+"""
 
 from math import prod
-from pathlib import Path
 
 import torch
+from PIL.Image import Image
 
 from aedist.config import Config, Data
 from aedist.data.loader import Split
 from aedist.data.plan import Plan
 from aedist.evaluation.run import EvaluationPlan, evaluate, read_batches, summarise
-from aedist.evaluation.showcase import one_of_each_class, reconstructions
+from aedist.evaluation.showcase import one_of_each_class, prior_samples, reconstructions
+from aedist.models.output import is_variational
+from aedist.noise import keyed_normal
 from aedist.pictures import save_picture
 from aedist.place import Place
+from aedist.rundir import RunDir
 from aedist.tracking.tracker import Record, Tracker
 from aedist.training.state import TrainState
+
+_SHOWN = 3  # what a key is for
+_NUM_SAMPLES = 18  # as the notebook draws
 
 
 class PeriodicEvaluation:
@@ -31,10 +41,10 @@ class PeriodicEvaluation:
         place: Place,
         state: TrainState,
         tracker: Tracker,
-        pictures: Path,
+        run: RunDir,
     ) -> None:
         self._split, self._plan, self._place, self._state = split, plan, place, state
-        self._tracker, self._pictures = tracker, pictures
+        self._tracker, self._run, self._seed = tracker, run, config.run.seed
         num_images = min(config.evaluate.images or split.index.num_samples, split.index.num_samples)
         self._evaluation = EvaluationPlan(num_images, config.evaluate.batch)
         self._workers = config.data.workers
@@ -43,12 +53,13 @@ class PeriodicEvaluation:
 
     def __call__(self) -> bool:
         """Measure, record, draw. Returns whether this is the lowest mean squared error so far."""
-        progress, model = self._state.progress, self._state.model
+        progress, model = self._state.progress, self._state.usable
         batches = self._kept or read_batches(self._split, self._evaluation, self._place, self._workers)
         if self._keep and self._kept is None:
             batches = self._kept = list(batches)
         metrics = evaluate(model, batches, self._evaluation, self._place)
         means = {name: summarise(values)["mean"] for name, values in metrics.items()}
+        progress.metrics = means
         error = means["mse"]
         is_best = error is not None and (progress.best_value is None or error < progress.best_value)
         if is_best:
@@ -77,7 +88,13 @@ class PeriodicEvaluation:
         return own_bytes + (training_bytes if training_bytes <= data.memory else 0) <= data.memory
 
     def _draw(self, record: Record) -> None:
+        model, device = self._state.usable, self._place.device
         ids = one_of_each_class(self._split)
-        picture = reconstructions(self._state.model, self._place.device, self._split, ids)
-        path = save_picture(picture, self._pictures / f"step-{self._state.progress.step:09d}.png")
-        self._tracker.picture("reconstructions", path, record)
+        self._show("reconstructions", reconstructions(model, device, self._split, ids), record)
+        if is_variational(model):
+            noise = keyed_normal((_NUM_SAMPLES, *model.noise_shape), _SHOWN, self._seed)
+            self._show("samples", prior_samples(self._state.usable, noise), record)
+
+    def _show(self, name: str, picture: Image, record: Record) -> None:
+        path = save_picture(picture, self._run.images / name / f"step-{self._state.progress.step:09d}.png")
+        self._tracker.picture(name, path, record)

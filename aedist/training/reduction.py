@@ -5,7 +5,8 @@ floating point, overlapped with the last backward pass: its rounding depends on 
 ``Exact`` adds the gradients of single micro-batches as 64-bit fixed-point integers: integer sums do not depend
 on their order, so the parameters are bit-identical for any number of processes.
 
-A non-finite loss is made a non-finite gradient, so that every process learns of it by the reduction itself.
+The statistics of batch normalisation, which each pass leaves behind, are brought together in the same way. A
+non-finite loss is made a non-finite gradient, so that every process learns of it by the reduction itself.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from aedist.errors import UserError
+from aedist.models.norm import batch_statistics
 from aedist.place import Place
 
 
@@ -38,7 +40,8 @@ class Reduction(Protocol):
     def finish(self) -> None:
         """After the last round: every ``grad`` holds the mean over the M micro-batches, or non-finite numbers.
 
-        Under fp16 they are still multiplied by the scaler's scale.
+        Under fp16 they are still multiplied by the scaler's scale. The model's ``batch_statistics`` hold their mean
+        over the M micro-batches.
         """
         ...
 
@@ -52,15 +55,29 @@ class Fast:
         # DDP divides the sum over W processes by W; with this the result is the mean over the M micro-batches
         # also where processes run different numbers of them
         self._scale = place.world / num_micro
+        self._num_micro = num_micro
+        self._statistics = batch_statistics(model)
+        self._sums = [torch.zeros_like(statistic, dtype=torch.float64) for statistic in self._statistics]
 
     def round(self, *, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self._place.no_sync(self.module)
 
     def backward(self, loss: Tensor, micro_batches: int) -> None:
         self._place.backward(_spoil_if_not_finite(loss) * (self._scale * micro_batches))
+        for total, statistic in zip(self._sums, self._statistics, strict=True):
+            total.add_(statistic)
 
     def finish(self) -> None:
-        """Nothing is left to do: the last backward pass reduced."""
+        """The last backward pass reduced the gradients; only batch statistics are left to be brought together."""
+        if not self._statistics:
+            return
+        sums = torch.cat(self._sums)
+        self._place.add(sums)
+        sizes = [len(statistic) for statistic in self._statistics]
+        for mean, statistic in zip((sums / self._num_micro).split(sizes), self._statistics, strict=True):
+            statistic.copy_(mean)
+        for total in self._sums:
+            total.zero_()
 
 
 class Exact:
@@ -77,49 +94,62 @@ class Exact:
         self._place, self._num_micro, self._scaler = place, num_micro, scaler
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._largest = 2.0**22 / num_micro
-        # All gradients are views of one flat tensor, so that a micro-batch costs a few passes over memory.
-        size, like = sum(parameter.numel() for parameter in self._parameters), self._parameters[0]
-        self._gradients = torch.zeros(size, dtype=like.dtype, device=like.device)
+        self._statistics = batch_statistics(model)
+        # All gradients are views of one flat tensor, so that a micro-batch costs a few passes over memory. Behind them
+        # stand the batch statistics, which are added in the same way.
+        self._num_gradients = sum(parameter.numel() for parameter in self._parameters)
+        size = self._num_gradients + sum(statistic.numel() for statistic in self._statistics)
+        like = self._parameters[0]
+        self._flat = torch.zeros(size, dtype=like.dtype, device=like.device)
         self._rounded = torch.zeros(size, dtype=torch.int64, device=like.device)
-        # the last two count the micro-batches with a non-finite and with a too large gradient
+        # the last two count the micro-batches with a non-finite and with a too large number
         self._sums = torch.zeros(size + 2, dtype=torch.int64, device=like.device)
 
     def round(self, *, last: bool) -> AbstractContextManager[Any]:
         start = 0
         for parameter in self._parameters:
-            parameter.grad = self._gradients[start : start + parameter.numel()].view_as(parameter)
+            parameter.grad = self._flat[start : start + parameter.numel()].view_as(parameter)
             start += parameter.numel()
         return nullcontext()
 
     def backward(self, loss: Tensor, micro_batches: int) -> None:
         if micro_batches != 1:
             raise ValueError("the exact reduction takes the micro-batches one by one")
-        self._gradients.zero_()
+        self._flat.zero_()
         self._place.backward(_spoil_if_not_finite(loss))
         if self._scale_of_loss() != 1:
-            self._gradients.div_(self._scale_of_loss())
-        largest = torch.linalg.vector_norm(self._gradients, torch.inf)  # NaN if any is
+            self._flat.div_(self._scale_of_loss())
+        if self._statistics:
+            self._flat[self._num_gradients :] = torch.cat(self._statistics)
+        largest = torch.linalg.vector_norm(self._flat, torch.inf)  # NaN if any is
         self._sums[-2] += ~largest.isfinite()
         self._sums[-1] += largest.isfinite() & (largest > self._largest)
         # scaling by a power of two is exact, so the one rounding is to the nearest step
-        self._rounded.copy_(self._gradients.mul_(self.STEPS_PER_ONE).round_())
+        self._rounded.copy_(self._flat.mul_(self.STEPS_PER_ONE).round_())
         self._sums[:-2] += self._rounded
 
     def finish(self) -> None:
-        """Add over all processes and give every parameter its gradient.
+        """Add over all processes; give every parameter its gradient, and the model its mean batch statistics.
 
         Raises:
-            UserError: if a gradient is too large for the fixed point.
+            UserError: if a gradient or statistic is too large for the fixed point.
         """
         self._place.add(self._sums)
         not_finite, too_large = (int(count) for count in self._sums[-2:].tolist())
         if too_large:
             raise UserError(
-                f"train.reduce: exact holds gradients up to {self._largest:g} in size, and {too_large} of "
-                f"{self._num_micro} micro-batches had larger ones; lower the objective's weights, or use fast"
+                f"train.reduce: exact holds gradients and batch statistics up to {self._largest:g} in size, and "
+                f"{too_large} of {self._num_micro} micro-batches had larger ones; lower the objective's weights, or "
+                f"use fast"
             )
-        scale = self._scale_of_loss() / self.STEPS_PER_ONE / self._num_micro if not not_finite else torch.nan
-        self._gradients.copy_(self._sums[:-2].double().mul_(scale))
+        scale = 1 / self.STEPS_PER_ONE / self._num_micro if not not_finite else torch.nan
+        self._flat.copy_(self._sums[:-2].double().mul_(scale))
+        start = self._num_gradients
+        for statistic in self._statistics:
+            statistic.copy_(self._flat[start : start + statistic.numel()])
+            start += statistic.numel()
+        if self._scale_of_loss() != 1:
+            self._flat.mul_(self._scale_of_loss())  # as the optimiser's scaler expects; a power of two, so exact
         self._sums.zero_()
 
     def _scale_of_loss(self) -> float:

@@ -8,15 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import torch
+from torch import nn
+
+from aedist.architecture import sketch_model
 from aedist.cadence import make_cadence, micro_batches_a_round
 from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
-from aedist.config import Config, model_options
+from aedist.config import Config, is_variational, model_options
 from aedist.configfile import result_keys
 from aedist.data.loader import Split
 from aedist.data.plan import Plan, assigned, make_plan
 from aedist.data.source import is_resident, open_batches, open_split
 from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, UserError
 from aedist.export import export
+from aedist.models.norm import batch_norms
 from aedist.objective import make_objective
 from aedist.place import Asked, Place, take_place
 from aedist.rundir import RunDir
@@ -28,6 +33,7 @@ from aedist.tracking.wandb import start_wandb
 from aedist.training.interrupts import Interrupts
 from aedist.training.ledger import Ledger
 from aedist.training.loop import Parts, train
+from aedist.training.noise import make_noise
 from aedist.training.opening import Opening, fresh_state, open_run
 from aedist.training.periodic import PeriodicEvaluation
 from aedist.training.reduction import make_reduction
@@ -37,8 +43,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
+def run_training(config: Config, asked: Asked, console: "Console", cache: Path) -> RunDir:
     """Train, or go on training, as the configuration says. Returns the run's directory.
+
+    Args:
+        config: the run.
+        asked: what the launcher asked of this process.
+        console: where rank zero tells.
+        cache: where fetched weights of networks lie.
 
     Raises:
         UserError: for whatever the user can mend.
@@ -53,7 +65,8 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
             f"evaluate.split: the images of {config.evaluate.split} have shape {evaluated.index.image_shape}, those of "
             f"{config.data.split} {split.index.image_shape}; name a split of the same shape"
         )
-    plan = make_plan(config, split.index)
+    image_shape, plan = split.index.image_shape, make_plan(config, split.index)
+    sees_batch = bool(batch_norms(sketch_model(config.model, image_shape)))
     slots, cadence = assigned(plan.num_micro, asked.rank, asked.world), make_cadence(config.train, plan)
     is_resident(config.data, split)
     threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
@@ -73,6 +86,12 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
     opening = place.from_rank_zero(open_on_rank_zero)
     if opening.checkpoint:
         state.restore(*load_checkpoint(opening.checkpoint))
+    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+    objective = make_objective(
+        config.objective,
+        variational=is_variational(config.model),
+        perceptual=_perceptual(config, cache, place, dtype),
+    )
     for line in plan_lines(config, split, plan, place.world, cadence.last_step, state.progress.step):
         say(line)
 
@@ -86,9 +105,10 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
                 parts = Parts(
                     config=config,
                     place=place,
+                    image_shape=image_shape,
                     plan=plan,
                     cadence=cadence,
-                    objective=make_objective(config.objective.model_dump()),
+                    objective=objective,
                     reduction=make_reduction(config.train.reduce, place, state.model, plan.num_micro, state.scaler),
                     state=state,
                     batches=open_batches(
@@ -103,13 +123,14 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
                         place.send,
                         say,
                     ),
+                    noise=make_noise(state.model, config.run.seed, plan.micro, place.device, dtype),
                     micro_batches_a_round=micro_batches_a_round(
-                        config.train, split.index.image_shape, plan, len(slots)
+                        config.train, image_shape, plan, len(slots), sees_batch=sees_batch
                     ),
                     ledger=ledger,
                     tracker=tracker,
                     interrupts=interrupts,
-                    evaluate=PeriodicEvaluation(config, evaluated, plan, place, state, tracker, run.reconstructions),
+                    evaluate=PeriodicEvaluation(config, evaluated, plan, place, state, tracker, run),
                     save=lambda: _save(run, config.train.keep_last, state, ledger, tracker, place),
                 )
                 finished = train(parts)
@@ -129,13 +150,16 @@ def run_training(config: Config, asked: Asked, console: "Console") -> RunDir:
         index = split.index
         record = {
             "kind": config.model.kind,
-            "options": model_options(config.model, index.image_shape),
+            "options": model_options(config.model, image_shape),
             "value_range": [0, 1],
+            "normalisation": "uint8 / 255; neither mean nor standard deviation is taken out",
             "data": {"name": index.name, "fingerprint": index.fingerprint, "classes": index.classes},
             "run_id": opening.run_id,
             "step": state.progress.step,
+            "weights": "moving average" if state.average is not None else "last",
+            "metrics": {"split": config.evaluate.split, **state.progress.metrics},
         }
-        export(run.model, state.model, record)
+        export(run.model, state.usable, record)
     place.wait_for_all()
     place.leave()
     return run
@@ -146,6 +170,15 @@ def _facts_of_run(config: Config, *splits: Split) -> dict[str, str]:
     facts = {name: str(value) for name, value in result_keys(config).items()}
     facts |= {f"fingerprint of {split.folder.name}": split.index.fingerprint for split in splits}
     return facts | {f"version of {name}": version(name) for name in ("aedist", "torch")}
+
+
+def _perceptual(config: Config, cache: Path, place: Place, dtype: torch.dtype) -> nn.Module | None:
+    """The network of the LPIPS term, where it has a weight. Only then is the library imported."""
+    if not config.objective.lpips:
+        return None
+    from aedist.perceptual import load_perceptual  # noqa: PLC0415 (it takes a second, and few runs need it)
+
+    return load_perceptual(config.objective.lpips_net, cache, place.device, dtype)
 
 
 def _save(run: RunDir, keep_last: int, state: TrainState, ledger: Ledger, tracker: Tracker, place: Place) -> None:

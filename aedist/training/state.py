@@ -1,7 +1,7 @@
 """The one thing that is checkpointed: all that a run cannot work out again from its configuration and its step.
 
 The learning rate, the order of the data and all randomness follow from the step, so they are not in here.
-Tensors are kept by name (``model.``, ``optimizer.`` and the parameter's name), the rest as plain numbers: a
+Tensors are kept by name (a file each for ``model``, ``ema`` and ``optimizer``), the rest as plain numbers: a
 checkpoint can be read with any tool, on any number of processes, and nothing in it is ever unpickled.
 """
 
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+
+from aedist.training.averaging import decay_at, follow
 
 
 @dataclass
@@ -31,20 +33,33 @@ class Progress:
     """The step of the best evaluation."""
     best_value: float | None = None
     """Its mean squared error."""
+    metrics: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    """The means of the last evaluation."""
 
 
 @dataclass
 class TrainState:
-    """Model, optimiser, scaler (fp16 only) and progress."""
+    """Model, optimiser, scaler (fp16 only), progress, and the weights' moving average where there is one."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: GradScaler | None
     progress: Progress
+    average: nn.Module | None = None
+    ema_decay: float = 0.0
+
+    @property
+    def usable(self) -> nn.Module:
+        """The model that is evaluated and exported: the average where there is one."""
+        return self.average or self.model
+
+    def follow_average(self) -> None:
+        """Let the average, if any, follow the model after an update."""
+        if self.average is not None:
+            follow(self.average, self.model, decay_at(self.ema_decay, self.progress.step + 1))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """The state's tensors on the CPU: a group a file, each tensor by name."""
-        model = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         moments = self.optimizer.state_dict()["state"]
         optimizer = {
             f"{name}.{entry}": torch.as_tensor(value).detach().cpu().contiguous()
@@ -52,7 +67,8 @@ class TrainState:
             if number in moments
             for entry, value in moments[number].items()
         }
-        return {"model": model, "optimizer": optimizer}
+        groups = {"model": _on_cpu(self.model), "optimizer": optimizer}
+        return groups if self.average is None else {**groups, "ema": _on_cpu(self.average)}
 
     def numbers(self) -> dict[str, Any]:
         """The rest of the state, for JSON."""
@@ -65,6 +81,8 @@ class TrainState:
             KeyError, RuntimeError: if they belong to another model or optimiser.
         """
         self.model.load_state_dict(tensors["model"])
+        if self.average is not None:
+            self.average.load_state_dict(tensors["ema"])
         fresh = self.optimizer.state_dict()
         fresh["state"] = self._moments_by_number(tensors["optimizer"])
         self.optimizer.load_state_dict(fresh)
@@ -83,3 +101,7 @@ class TrainState:
     def _parameter_names(self) -> list[str]:
         """The parameters in the optimiser's order."""
         return [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+
+
+def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}

@@ -29,10 +29,15 @@ class Drained:
     waited_seconds: float
 
     @property
-    def good(self) -> NDArray[np.float64]:
-        """The terms of the steps that were taken and in which every term was finite, (steps, M, T)."""
+    def good_steps(self) -> list[int]:
+        """The steps, by their place in the window, that were taken and in which every term was finite."""
         bad = {*self.skipped, *(step for step, _, _ in self.bad())}
-        return self.terms[[step for step in range(len(self.terms)) if step not in bad]]
+        return [step for step in range(len(self.terms)) if step not in bad]
+
+    @property
+    def good(self) -> NDArray[np.float64]:
+        """The terms of the good steps, (steps, M, T)."""
+        return self.terms[self.good_steps]
 
     def bad(self) -> list[tuple[int, int, int]]:
         """(step in the window, slot, term) of every number that is not finite."""
