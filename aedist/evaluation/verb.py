@@ -14,20 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from aedist.checkpoint import checkpoints, load_checkpoint, name_of, newest_sound, step_of
-from aedist.config import Config, model_options
 from aedist.data.loader import Split
-from aedist.data.source import open_split
 from aedist.errors import UserError
 from aedist.evaluation.metrics import DEFINITIONS, HIGHER_IS_BETTER
 from aedist.evaluation.run import EvaluationPlan, evaluate, read_batches, summarise
 from aedist.evaluation.showcase import one_of_each_class, reconstructions, spread
-from aedist.models import count_parameters, get_model
+from aedist.models import count_parameters
 from aedist.pictures import save_picture
-from aedist.place import Asked, take_place
-from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
-from aedist.shards.index import check_present
+from aedist.place import Asked
+from aedist.rundir import RunDir, read_environment
 from aedist.tracking.console import say_nothing
+from aedist.trained import Trained, open_trained
 from aedist.whole import write_whole
 
 
@@ -52,29 +49,18 @@ def evaluate_run(
     """
     if num_images is not None and num_images < 1:
         raise UserError(f"--images: {num_images} is refused: it must be 1 or more; leave it out to evaluate all")
-    run = find_run(folder)
-    config = load_run_config(run)
-    split = open_split(config.data.shards, split_name or config.evaluate.split)
-    _check_shape(run, split)
-    # one thread unless told otherwise: how many there are can touch the last bits of a sum
-    place = take_place(asked, "fp32", config.train.threads or 1)
+    trained = open_trained(folder, which, split_name, asked, say)
+    run, config, split, place = trained.run, trained.config, trained.split, trained.place
+    model, checkpoint = trained.model, trained.checkpoint
     if not place.is_zero:
         say = say_nothing
-    checkpoint = place.from_rank_zero(lambda: _find_checkpoint(run, which, split, say))
-    tensors, numbers = load_checkpoint(checkpoint)
-    model = get_model(config.model.kind, **model_options(config.model, split.index.image_shape))
-    if config.train.precision == "fp64":
-        model = model.double()
-    model.load_state_dict(tensors["model"])
-    model.to(place.device)
-
     total = split.index.num_samples
     plan = EvaluationPlan(min(num_images or config.evaluate.images or total, total), config.evaluate.batch)
     say(f"evaluating {checkpoint.name} on {plan.num_images:,} images of {split.index.name}/{split.index.split}")
     metrics = evaluate(model, read_batches(split, plan, place, config.data.workers), plan, place)
     path = run.evaluation / "comprehensive_evaluation.json"
     if place.is_zero:
-        record = _record(run, config, split, plan, checkpoint, numbers, model, metrics)
+        record = _record(trained, plan, metrics)
         _draw(run, split, model, place.device, metrics["mse"], checkpoint.name)
         write_whole(path, json.dumps(record, indent=1) + "\n")  # last, so that where it is, everything is
         for name, summary in record["metrics"].items():
@@ -84,60 +70,20 @@ def evaluate_run(
     return path
 
 
-def _check_shape(run: RunDir, split: Split) -> None:
-    """Refuse images of another shape than the model was made for."""
-    trained, given = read_environment(run)["data"]["image_shape"], list(split.index.image_shape)
-    if trained != given:
-        raise UserError(
-            f"{split.folder}: its images are {given} (height, width, channels), but {run.path} was trained on "
-            f"{trained}; name a split of that shape"
-        )
-
-
-def _find_checkpoint(run: RunDir, which: str, split: Split, say: Callable[[str], None]) -> Path:
-    """Rank zero's part: the shards are there, and so is the checkpoint."""
-    check_present(split.folder, split.index)
-    check_data(run, split.index)
-    newest = newest_sound(run.checkpoints, say)
-    if newest is None:
-        raise UserError(f"{run.checkpoints}: there is no sound checkpoint; train the run first")
-    if which == "last":
-        return newest
-    if which == "best":
-        best_step = load_checkpoint(newest)[1]["progress"]["best_step"]
-        if best_step is None:
-            raise UserError(f"--checkpoint best: {run.path} was not evaluated in training; take last")
-        return run.checkpoints / name_of(best_step)
-    place = run.checkpoints / name_of(int(which)) if which.isdecimal() else None
-    if place is None or not place.is_dir():
-        there = ", ".join(str(step_of(found)) for found in checkpoints(run.checkpoints))
-        raise UserError(f"--checkpoint {which}: there is no such checkpoint; take last, best or one of {there}")
-    return place
-
-
-def _record(
-    run: RunDir,
-    config: Config,
-    split: Split,
-    plan: EvaluationPlan,
-    checkpoint: Path,
-    numbers: dict[str, Any],
-    model: nn.Module,
-    metrics: dict[str, NDArray[np.float64]],
-) -> dict[str, Any]:
-    step, index = numbers["progress"]["step"], split.index
+def _record(trained: Trained, plan: EvaluationPlan, metrics: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    config, index = trained.config, trained.split.index
     return {
-        "run_id": read_environment(run)["run_id"],
-        "checkpoint": checkpoint.name,
-        "step": step,
-        "images_seen": step * config.images_per_step,
+        "run_id": read_environment(trained.run)["run_id"],
+        "checkpoint": trained.checkpoint.name,
+        "step": trained.step,
+        "images_seen": trained.step * config.images_per_step,
         "data": {
             "name": index.name,
             "split": index.split,
             "fingerprint": index.fingerprint,
             "num_images": plan.num_images,
         },
-        "model": {**config.model.model_dump(mode="json"), "parameters": count_parameters(model)},
+        "model": {**config.model.model_dump(mode="json"), "parameters": count_parameters(trained.model)},
         "metrics": {name: summarise(values) for name, values in metrics.items()},
         "definitions": DEFINITIONS,
         "higher_is_better": HIGHER_IS_BETTER,
