@@ -1,12 +1,13 @@
 """The verbs that make shards and judge them."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from aedist.cli.launcher import cache_folder
 from aedist.cli.terminal import open_console, open_speaker
-from aedist.errors import UserError
+from aedist.errors import Interrupted, UserError
 
 
 def add_verbs(verbs: Any) -> None:
@@ -16,7 +17,10 @@ def add_verbs(verbs: Any) -> None:
     build = actions.add_parser("build", help="write the shards of a recipe in shards/")
     build.add_argument("recipe", help="a name such as mnist, for shards/mnist.yaml, or a recipe's path")
     build.add_argument("--out", type=Path, help="where to write; beside the recipe if left out")
-    build.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help="originals that are here already")
+    build.add_argument("--from", dest="source", type=Path, metavar="PATH", help="originals that are here already")
+    build.add_argument(
+        "--workers", type=int, metavar="N", help="processes that write; all cores of this one if left out"
+    )
     build.set_defaults(run=_build)
     index = actions.add_parser("index", help="describe shards that others wrote")
     index.add_argument("folder", type=Path, help="a folder of tars, or of splits that hold tars")
@@ -33,7 +37,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from rich.progress import Progress
+    from rich.progress import MofNCompleteColumn, Progress
 
     from aedist.shards.build import build
     from aedist.shards.recipe import read_recipe
@@ -41,8 +45,13 @@ def _build(arguments: argparse.Namespace) -> None:
 
     path = _recipe_path(arguments.recipe)
     recipe, out = read_recipe(path), arguments.out or path.with_suffix("")
+    workers = arguments.workers if arguments.workers is not None else len(os.sched_getaffinity(0))
+    if workers < 1:
+        raise UserError(f"--workers: {workers} is refused: it should be 1 or more")
+    given = arguments.source.expanduser() if arguments.source else None
     console = open_console()
-    with Progress(console=console, transient=True) as bars:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
         tasks = {}
 
         def progress(split: str, done: int, total: int) -> None:
@@ -50,7 +59,12 @@ def _build(arguments: argparse.Namespace) -> None:
                 tasks[split] = bars.add_task(f"writing {recipe.name}/{split}", total=total)
             bars.update(tasks[split], completed=done)
 
-        build(recipe, out, cache_folder(), speaker(console), arguments.source, progress=progress)
+        try:
+            build(recipe, out, cache_folder(), speaker(console), given, workers=workers, progress=progress)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{out}: stopped; run the same command again to go on: the shards that are done are kept"
+            ) from None
 
 
 def _index(arguments: argparse.Namespace) -> None:
