@@ -18,7 +18,7 @@ from aedist.config import Section
 from aedist.errors import UserError
 from aedist.shards.recipe import ImageRecipe, Recipe
 from aedist.shards.samples import Samples
-from aedist.shards.sources import mnist, portraits
+from aedist.shards.sources import mnist, olivetti, portraits
 
 
 class NoOptions(Section):
@@ -43,6 +43,7 @@ class Source:
 
 SOURCES: dict[str, Source] = {
     "mnist": Source(mnist.ORIGINALS, mnist.samples),
+    "olivetti": Source(olivetti.ORIGINALS, olivetti.samples, olivetti.Options),
     "portraits": Source(portraits.ORIGINALS, portraits.samples, portraits.Options),
 }
 
