@@ -1,0 +1,60 @@
+"""Groups of images: the first so many of a split that fulfil a condition, in sample order."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aedist.data.loader import Split
+from aedist.data.store import ShardStore
+from aedist.errors import UserError
+from aedist.explore.conditions import compile_condition
+from aedist.explore.expression import Term, printable
+
+
+@dataclass(frozen=True)
+class Group:
+    """The images of a term."""
+
+    term: Term
+    sample_ids: tuple[int, ...]
+    looked_at: int
+    """How many samples of the split were looked at."""
+
+
+def find_groups(split: Split, terms: Sequence[Term], text: str, most: int) -> list[Group]:
+    """The first ``most`` images of each term's group, or all where there are fewer; one pass over the split.
+
+    Args:
+        split: where to look.
+        terms: of the expression.
+        text: the expression, for errors.
+        most: how many images a group has at most.
+
+    Raises:
+        UserError: if a name is unknown, a group is empty, or ``most`` is not positive.
+    """
+    if most < 1:
+        raise UserError(f"--images: {most} is refused: it must be 1 or more")
+    tests = [compile_condition(term.condition, split.index, text) for term in terms]
+    store = ShardStore(split.folder, split.index)
+    found: list[list[int]] = [[] for _ in terms]
+    looked_at = 0
+    while looked_at < split.index.num_samples and any(len(ids) < most for ids in found):
+        label, attributes = store.label(looked_at), store.attributes(looked_at)
+        for ids, test in zip(found, tests, strict=True):
+            if len(ids) < most and test(label, attributes):
+                ids.append(looked_at)
+        looked_at += 1
+    for term, ids in zip(terms, found, strict=True):
+        if not ids:
+            raise UserError(
+                f"expression: no image is {printable(term.text)}, of {looked_at:,} looked at in "
+                f"{split.index.name}/{split.index.split}; write a wider condition, or name another --split"
+            )
+    return [Group(term, tuple(ids), looked_at) for term, ids in zip(terms, found, strict=True)]
+
+
+def say_groups(groups: Sequence[Group], say: Callable[[str], None]) -> None:
+    """A line a group: how many images it has."""
+    for group in groups:
+        sign = "+" if group.term.sign > 0 else "-"
+        say(f"{sign} {printable(group.term.text)}: {len(group.sample_ids):,} images (of {group.looked_at:,} looked at)")
