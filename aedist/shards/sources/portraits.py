@@ -77,7 +77,7 @@ class Portraits:
     def __getitem__(self, number: int) -> dict[str, bytes]:
         row, has_glasses = divmod(number, 2)
         look = _look(self.looks_nf[row])
-        attributes = {"pair": self.first + row, **_attributes(look, bool(has_glasses))}
+        attributes = {"pair": self.first + row, **attributes_of(look, bool(has_glasses))}
         return {
             "png": encode_png(draw(look, bool(has_glasses)), _COMPRESSION),
             "cls": b"%d" % has_glasses,
@@ -128,7 +128,7 @@ def _look(look_f: NDArray[np.uint8]) -> dict[str, str]:
     return {name: list(feature.drawn)[value] for (name, feature), value in zip(FEATURES.items(), look_f, strict=True)}
 
 
-def _attributes(look: Mapping[str, str], has_glasses: bool) -> dict[str, str | bool]:
+def attributes_of(look: Mapping[str, str], has_glasses: bool) -> dict[str, str | bool]:
     """All that is known of a picture: the features in words, and what expressions name as true or false."""
     return {
         **look,
