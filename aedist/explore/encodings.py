@@ -93,6 +93,12 @@ def read_originals(split: Split, sample_ids: Sequence[int]) -> NDArray[np.uint8]
     return ShardStore(split.folder, split.index).read_images(sample_ids).numpy()
 
 
+def image_errors(one_nhwc: NDArray[np.uint8], other_nhwc: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The mean squared error between two images, values in [0, 1], for each of n pairs: (n,)."""
+    difference = (one_nhwc.astype(np.float64) - other_nhwc) / 255
+    return np.square(difference).mean(axis=(1, 2, 3))
+
+
 def check_ids(split: Split, sample_ids: Sequence[int], option: str = "--ids") -> None:
     """Refuse numbers that are no sample's.
 
