@@ -1,0 +1,114 @@
+"""Latent arithmetic: the mean encodings of groups of images, added and subtracted, and decoded.
+
+``glasses & man - man + woman`` takes what glasses add to the encodings of men to the encodings of women. Each term
+has the coefficient 1 or -1. As a vector, such as ``glasses - !glasses``, the sum can be added to single images too.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from aedist.data.store import ShardStore
+from aedist.explore.encodings import check_ids, decode_images, encode_first, encode_ids, read_originals
+from aedist.explore.expression import parse, printable
+from aedist.explore.groups import Group, find_groups, say_groups
+from aedist.explore.record import facts, title
+from aedist.pictures import grid
+from aedist.tracking.console import say_nothing
+from aedist.trained import Trained
+
+DEFINITIONS = {
+    "term": "The mean encoding of the first images of the split, in sample order, that are in the group.",
+    "result": "The sum of the terms, each with its sign.",
+    "norm": "The Euclidean length of an encoding.",
+    "nearest": "Of the searched images, the one whose encoding has the least Euclidean distance to the result.",
+}
+
+
+def arithmetic(
+    trained: Trained,
+    expression: str,
+    num_images: int = 100,
+    num_searched: int = 10_000,
+    apply_to: Sequence[int] = (),
+    say: Callable[[str], None] = say_nothing,
+) -> tuple[Image, dict[str, Any]]:
+    """Each term's mean and an example, the result, and the real image nearest to it.
+
+    Args:
+        trained: the model and the split, of which all images are.
+        expression: as ``expression.parse`` reads it.
+        num_images: the mean of a group is over the first so many of its images.
+        num_searched: the nearest image is searched among the split's first so many.
+        apply_to: samples to whose encodings the result is added as well, in rows of their own.
+        say: told how many images each group has.
+
+    Raises:
+        UserError: if the expression is not one, names what is unknown, or a group is empty.
+    """
+    split = trained.split
+    check_ids(split, apply_to, "--apply")
+    terms = parse(expression)
+    groups = find_groups(split, terms, expression, num_images)
+    say_groups(groups, say)
+    means_td = torch.stack([encode_ids(trained, split, group.sample_ids).z_nd.mean(0) for group in groups])
+    signs_t = torch.tensor([term.sign for term in terms], dtype=torch.float64)
+    result_d = signs_t @ means_td
+    pool = encode_first(trained, split, num_searched, say)
+    distances_n = (pool.z_nd - result_d).norm(dim=1)
+    nearest = int(distances_n.argmin())
+    store = ShardStore(split.folder, split.index)
+
+    decoded = decode_images(trained, torch.cat([means_td, result_d[None]]))
+    real = read_originals(split, [*(group.sample_ids[0] for group in groups), nearest])
+    heads = [*(_head(group, first=number == 0) for number, group in enumerate(groups)), "= result"]
+    below = [*("one of them" for _ in groups), f"nearest: {store.key(nearest)}"]
+    rows, row_labels, cell_labels = [decoded, real], ["decoded", "real"], [[], below]
+    if apply_to:
+        added = _apply(trained, apply_to, result_d)
+        rows += [added[first : first + len(heads)] for first in range(0, len(added), len(heads))]
+        names = [f"{words}{sample_id}" for sample_id in apply_to for words in ("image ", "decoded ", "+ result ")]
+        cell_labels += [names[first : first + len(heads)] for first in range(0, len(names), len(heads))]
+        row_labels += ["applied"] * (len(rows) - len(row_labels))
+    numbers = facts(trained, "arithmetic") | {
+        "expression": expression,
+        "images_a_term_at_most": num_images,
+        "terms": [
+            {
+                "sign": group.term.sign,
+                "group": group.term.text,
+                "num_images": len(group.sample_ids),
+                "looked_at": group.looked_at,
+                "norm": float(mean_d.norm()),
+            }
+            for group, mean_d in zip(groups, means_td, strict=True)
+        ],
+        "result": {"norm": float(result_d.norm())},
+        "nearest": {
+            "sample_id": nearest,
+            "key": store.key(nearest),
+            "distance": float(distances_n[nearest]),
+            "searched": len(pool.z_nd),
+        },
+        "applied_to": list(apply_to),
+        "definitions": DEFINITIONS,
+    }
+    words = f"{printable(expression)}, means of at most {num_images} images"
+    return grid(rows, row_labels, heads, title(trained, words), cell_labels), numbers
+
+
+def _head(group: Group, *, first: bool) -> str:
+    sign = "- " if group.term.sign < 0 else "" if first else "+ "
+    return f"{sign}{printable(group.term.text)}\n({len(group.sample_ids)})"
+
+
+def _apply(trained: Trained, sample_ids: Sequence[int], vector_d: torch.Tensor) -> NDArray[np.uint8]:
+    """For each sample three images: the original, its encoding decoded, and that with the vector added."""
+    originals = read_originals(trained.split, sample_ids)
+    z_nd = encode_ids(trained, trained.split, sample_ids).z_nd
+    columns = [originals, decode_images(trained, z_nd), decode_images(trained, z_nd + vector_d)]
+    return np.stack(columns, axis=1).reshape(-1, *originals.shape[1:])

@@ -1,0 +1,63 @@
+"""From one image to another: the encodings between theirs, on the line and on the arc, decoded."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from aedist.errors import UserError
+from aedist.evaluation.showcase import one_of_each_class
+from aedist.explore.encodings import check_ids, decode_images, encode_ids, read_originals
+from aedist.explore.paths import angle, linear, spherical
+from aedist.explore.record import facts, title
+from aedist.pictures import grid
+from aedist.trained import Trained
+
+_MOST_PAIRS = 4
+
+DEFINITIONS = {
+    "linear": "(1 - t) a + t b of the two encodings.",
+    "spherical": "The direction moves along the great circle at a steady angle (Shoemake 1985), the norm linearly.",
+    "angle_degrees": "The angle between the two encodings.",
+}
+
+
+def interpolate(trained: Trained, sample_ids: Sequence[int] = (), steps: int = 9) -> tuple[Image, dict[str, Any]]:
+    """For each pair of images two rows: linear above spherical, with the originals at the ends.
+
+    Args:
+        trained: the model and the split.
+        sample_ids: two for each pair; if there are none, pairs of the first images of different classes.
+        steps: decoded images in a row, the two ends' reconstructions among them.
+
+    Raises:
+        UserError: if a sample is not there or has no partner, or there are fewer than two steps.
+    """
+    if steps < 2:
+        raise UserError(f"--steps: {steps} is refused: it must be 2 or more, since both ends are steps")
+    if len(sample_ids) % 2:
+        raise UserError(f"--ids: {len(sample_ids)} samples are no pairs; name two for each pair")
+    split = trained.split
+    check_ids(split, sample_ids)
+    chosen = list(sample_ids) or one_of_each_class(split)[: 2 * _MOST_PAIRS]
+    pairs = list(zip(chosen[::2], chosen[1::2], strict=False))
+    if not pairs:
+        raise UserError(f"{split.folder}: has one image alone, and a pair needs two; name another --split")
+    told = list[dict[str, Any]]()
+    rows, row_labels = list[NDArray[np.uint8]](), list[str]()
+    for first, second in pairs:
+        originals = read_originals(split, [first, second])
+        a_d, b_d = encode_ids(trained, split, [first, second]).z_nd
+        for name, path in (("linear", linear), ("spherical", spherical)):
+            between = decode_images(trained, path(a_d, b_d, steps))
+            rows.append(np.concatenate([originals[:1], between, originals[1:]]))
+            row_labels.append(f"{first} to {second}\n{name}")
+        degrees = float(angle(a_d, b_d).rad2deg()) if a_d.any() and b_d.any() else None
+        told.append(
+            {"sample_ids": [first, second], "norms": [float(a_d.norm()), float(b_d.norm())], "angle_degrees": degrees}
+        )
+    numbers = facts(trained, "interpolate") | {"steps": steps, "pairs": told, "definitions": DEFINITIONS}
+    heads = ["original", *(f"{step / (steps - 1):.3g}" for step in range(steps)), "original"]
+    return grid(rows, row_labels, heads, title(trained, "between the encodings of two images")), numbers
