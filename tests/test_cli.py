@@ -227,7 +227,7 @@ def test_config_alone_lists_every_key_with_its_default_and_sentence(tmp_path: Pa
     assert launched.wait() == [0], launched.text()
     lines = launched.text().splitlines()
     assert [line.split()[0] for line in lines] == [
-        f"{section}.{name}" for section, cls in sections().items() for name in cls.model_fields
+        f"{section}.{name}" for section, each in sections().items() for cls in each for name in cls.model_fields
     ]
     assert all(line.endswith(".") for line in lines)
     (line,) = [line for line in lines if line.startswith("optim.lr ")]

@@ -94,7 +94,20 @@ BAD = {
         "train: {epochs: 1, steps: 2}",
         "give train.epochs or train.steps, not both (null unsets one)",
     ),
-    "nothing to minimise": ("objective: {squared_error: 0}", "give at least one term of objective a weight above zero"),
+    "nothing to minimise": (
+        "objective: {squared_error: 0}",
+        "give at least one term of objective besides kl a weight above zero",
+    ),
+    "a step schedule without a length": (
+        "optim: {schedule: step}",
+        "give optim.drop_every_images with optim.schedule: step, and only with it",
+    ),
+    "a length without a step schedule": (
+        "optim: {drop_every_images: 5}",
+        "give optim.drop_every_images with optim.schedule: step, and only with it",
+    ),
+    "a KL without a posterior": ("objective: {kl: 1.0}", "give objective.kl, kl_warmup_images and free_nats to a var"),
+    "a decay of one": ("train: {ema_decay: 1.0}", "train.ema_decay: 1.0 is refused: it should be less than 1"),
     "a list for a section": ("run: [1]", "run: [1] is refused: it should be a group of keys, such as {name: value}"),
     "nothing for a section": ("train:", "train: None is refused: it should be a group of keys, such as {name: value}"),
     "a very long value": (f"train: {{epochs: {'x' * 10_000}}}", "xxx... is refused: it should be a valid integer"),
@@ -371,16 +384,46 @@ def test_any_configuration_survives_being_written(
 
 
 def test_every_key_of_every_section_has_a_sentence_and_says_whether_it_places_work() -> None:
-    described = {name: sentence for name, _, sentence in describe_keys()}
-    names = [f"{section}.{name}" for section, cls in sections().items() for name in cls.model_fields]
-    assert list(described) == names
+    described = list(describe_keys())
+    names = [f"{section}.{name}" for section, each in sections().items() for cls in each for name in cls.model_fields]
+    assert [name for name, _, _ in described] == names
     assert len(names) > 30
-    for name, sentence in described.items():
+    for name, _, sentence in described:
         assert sentence.endswith("."), name
         assert len(sentence.split()) >= 2, name
         assert isinstance(is_placement(*name.split(".")), bool)
     for section, field in Config.model_fields.items():
         assert field.description, section
+
+
+def test_the_keys_of_one_kind_of_model_can_be_asked_for() -> None:
+    of_conv = [(name, default) for name, default, _ in describe_keys("conv") if name.startswith("model.")]
+    assert of_conv == [
+        ("model.kind", "required"), ("model.latent_dim", "512"), ("model.width", "64"), ("model.depth", "4")
+    ]  # fmt: skip
+    assert {"run.seed", "train.epochs"} < {name for name, _, _ in describe_keys("conv")}
+
+
+BAD_MODELS = {
+    "no such kind": ("{kind: vit}", "model.kind: 'vit' is refused: it should be one of mlp, conv, vae, residual"),
+    "no kind": ("{latent_dim: 3}", "model.kind is not set and has no default; set it"),
+    "nothing": ("", "model: None is refused: it should be a group of keys, such as {kind: mlp}"),
+    "a word": ("mlp", "model: 'mlp' is refused: it should be a group of keys, such as {kind: mlp}"),
+    "another kind's key": (
+        "{kind: conv, hidden_dim: 3}",
+        "unknown key model.hidden_dim; did you mean model.latent_dim?",
+    ),
+    "no kind's key": ("{kind: conv, colour: 3}", "unknown key model.colour; a model of kind conv has kind, latent_dim"),
+    "a bad value": ("{kind: vae, width: 0}", "model.width: 0 is refused: it should be greater than or equal to 1"),
+    "no level": ("{kind: residual, channels: []}", "give model.channels at least one level"),
+    "a level of nothing": ("{kind: residual, channels: [4, 0]}", "model.channels.1: 0 is refused"),
+}
+
+
+@pytest.mark.parametrize(("model", "told"), BAD_MODELS.values(), ids=BAD_MODELS)
+def test_a_mistake_in_a_model_is_told_without_the_other_kinds(tmp_path: Path, model: str, told: str) -> None:
+    (line,) = mistakes(write(tmp_path, f"data: {{shards: s}}\nmodel: {model}"))
+    assert line.partition(": ")[2].startswith(told), line
 
 
 def test_model_options_are_what_the_model_is_built_with() -> None:
@@ -401,12 +444,13 @@ def changed(section: str, name: str, value: object, **base: dict[str, Any]) -> l
 OTHER_VALUES: dict[str, object] = {
     "run.dir": "there", "run.seed": 4, "data.shards": "t", "data.split": "all", "data.shuffle_shards": 3,
     "data.mode": "stream", "data.workers": 5, "data.memory": 7, "batch.micro": 3, "batch.num_micro": 3,
-    "model.hidden_dim": 3, "model.latent_dim": 3, "objective.squared_error": 0.5, "optim.name": "adamw",
+    "model.hidden_dim": 3, "model.latent_dim": 3, "objective.squared_error": 0.5, "objective.absolute_error": 1.0,
+    "objective.cross_entropy": 1.0, "objective.lpips": 1.0, "objective.lpips_net": "vgg", "optim.name": "adamw",
     "optim.lr": 0.3, "optim.betas": (0.1, 0.2), "optim.eps": 0.1, "optim.weight_decay": 0.1, "optim.clip_norm": 1.0,
     "optim.schedule": "cosine", "optim.warmup_images": 3, "train.epochs": 20, "train.steps": 20,
     "train.precision": "bf16", "train.reduce": "exact", "train.fuse_rounds": "off", "train.threads": 3,
     "train.log_every": 3, "train.evaluate_every": 3, "train.checkpoint_every": 3, "train.keep_last": 3,
-    "train.max_bad_steps": 3,
+    "train.max_bad_steps": 3, "train.ema_decay": 0.5, "optim.drop_factor": 0.5,
     "evaluate.split": "all", "evaluate.images": 3, "evaluate.batch": 3, "track.wandb": "online", "track.project": "x",
     "track.group": "x", "track.tags": ("x",),
 }  # fmt: skip
@@ -415,11 +459,18 @@ PLACEMENT = {
     *("train.fuse_rounds", "train.log_every", "train.checkpoint_every", "train.keep_last"),
     *("track.wandb", "track.project", "track.group", "track.tags"),
 }
-ONE_VALUE = {"model.kind"}
+ONE_VALUE = {
+    "model.kind",
+    "optim.drop_every_images",
+    "objective.kl",
+    "objective.kl_warmup_images",
+    "objective.free_nats",
+}
+"""A change of these alone is refused for the model or schedule of the other keys."""
 
 
 def test_placement_keys_are_free_and_every_key_that_decides_the_result_is_not() -> None:
-    assert OTHER_VALUES.keys() | ONE_VALUE == {name for name, _, _ in describe_keys()}
+    assert OTHER_VALUES.keys() | ONE_VALUE == {name for name, _, _ in describe_keys("mlp")}
     for path, value in OTHER_VALUES.items():
         found = changed(*path.split("."), value)
         if path in PLACEMENT or path in ("train.epochs", "train.steps"):

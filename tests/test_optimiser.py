@@ -33,6 +33,10 @@ from aedist.training.optimiser import learning_rate, make_optimizer, set_learnin
         ({"schedule": "cosine", "warmup_images": 200}, 190, 0.2),
         ({"schedule": "cosine", "warmup_images": 200}, 200, 0.2),
         ({"schedule": "cosine", "warmup_images": 200}, 600, 0.1),
+        ({"schedule": "step", "drop_every_images": 300}, 290, 0.2),
+        ({"schedule": "step", "drop_every_images": 300}, 300, 0.02),
+        ({"schedule": "step", "drop_every_images": 300, "drop_factor": 0.5}, 990, 0.025),
+        ({"schedule": "step", "drop_every_images": 300, "warmup_images": 40}, 10, 0.1),
         ({"schedule": "cosine", "warmup_images": 1000}, 1000, 0.2),  # all rise, no fall: no division by zero
     ],
 )
