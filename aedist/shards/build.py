@@ -71,6 +71,9 @@ def build(
     """
     source, options = find_source(recipe.source), read_options(recipe)
     _check_originals(recipe, source)
+    usual = getattr(options, "folder", None)
+    if given is None and usual and Path(usual).exists():
+        given = Path(usual)
     if given is not None and not given.exists():
         raise UserError(f"{given}: no such file or folder; give the place of the originals with --from")
     with locked(out):
@@ -81,6 +84,8 @@ def build(
         if to_do or in_place:
             originals = {FOLDER: given} if in_place and given else _fetched(recipe, source, cache, say, given)
             opened = _open_all(recipe, source, originals, options)
+            for remark in dict.fromkeys(remark for samples in opened.values() for remark in samples.remarks):
+                say(remark)
             for split in recipe.splits:
                 if split not in to_do:
                     refuse_other_originals(out / split, opened[split])

@@ -7,7 +7,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aedist.errors import UserError
@@ -46,3 +46,5 @@ def locked(folder: Path) -> Generator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)  # while it is held: whoever opened it in the meantime sees that it is gone
+            with suppress(OSError):
+                folder.rmdir()  # if nothing came of it

@@ -34,10 +34,10 @@ class Described:
     """Samples together with what only the originals tell.
 
     ``classes`` are the names that the originals give (a recipe that names its classes must name these), ``class_ids``
-    their identifiers where they have others, ``files`` the original of each sample by number, ``notes`` what was found
-    and is to be recorded beside the shards (what was passed over, and how many), and ``listing`` a digest by which
-    other originals are told from these. With ``skip_unreadable``, samples whose originals are damaged are left out
-    and counted; without, they are refused.
+    their identifiers where they have others, ``files`` the original of each sample by number. ``notes`` are recorded
+    beside the shards and ``remarks`` said: what was passed over, and how many. ``listing`` is a digest by which other
+    originals are told from these. With ``skip_unreadable``, samples whose originals turn out to be damaged are left
+    out and counted; without, they are refused.
     """
 
     samples: Samples
@@ -45,6 +45,7 @@ class Described:
     class_ids: tuple[str, ...] = ()
     files: Sequence[str] = ()
     notes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    remarks: Sequence[str] = ()
     listing: str = ""
     skip_unreadable: bool = False
 

@@ -18,7 +18,7 @@ from aedist.config import Section
 from aedist.errors import UserError
 from aedist.shards.recipe import ImageRecipe, Recipe
 from aedist.shards.samples import Samples
-from aedist.shards.sources import mnist, olivetti, portraits
+from aedist.shards.sources import celeba, imagefolder, mnist, olivetti, portraits, tinyimagenet
 
 
 class NoOptions(Section):
@@ -42,9 +42,13 @@ class Source:
 
 
 SOURCES: dict[str, Source] = {
+    "celeba": Source(None, celeba.samples, celeba.Options),
+    "folder": Source(None, imagefolder.of_tree, imagefolder.FolderOptions),
+    "imagefolder": Source(None, imagefolder.by_class, imagefolder.FolderOptions),
     "mnist": Source(mnist.ORIGINALS, mnist.samples),
     "olivetti": Source(olivetti.ORIGINALS, olivetti.samples, olivetti.Options),
     "portraits": Source(portraits.ORIGINALS, portraits.samples, portraits.Options),
+    "tinyimagenet": Source(tinyimagenet.ORIGINALS, tinyimagenet.samples, tinyimagenet.Options, in_place=True),
 }
 
 

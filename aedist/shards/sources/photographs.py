@@ -1,0 +1,123 @@
+"""One photograph, of any size, to one image of a data set: upright, cropped at its centre, resized, encoded.
+
+The largest rectangle of the wanted proportions around the centre is resized in one pass with a filter that averages
+when it shrinks (Pillow's ``resize`` with ``box``). EXIF orientation is applied; colour profiles are not. Nothing that
+8-bit grey or RGB cannot hold is taken: transparency, 16 bits, CMYK.
+"""
+
+import io
+import warnings
+from typing import Literal
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageOps
+
+from aedist.config import Section, key
+from aedist.shards.png import encode_png
+from aedist.shards.recipe import ImageRecipe
+from aedist.shards.samples import Unreadable
+from aedist.shards.sources.files import Files, shown
+
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+_MODES = ("1", "L", "P", "RGB")
+_MODES_WITH_ALPHA = ("LA", "PA", "RGBA")
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+_FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
+
+
+class Framing(Section):
+    """How a photograph becomes an image of the recipe's height and width."""
+
+    crop: int | None = key(None, "Side of the square at the centre that is taken first; left out, all there is.", ge=1)
+    filter: Literal["lanczos", "bicubic"] = key("lanczos", "The filter that resizes; both average when they shrink.")
+    quality: int = key(95, "Of JPEG, without chroma subsampling; png ignores it.", ge=1, le=100)
+    max_pixels: int = key(80_000_000, "A photograph of more pixels is not opened.", ge=1, le=170_000_000)
+
+
+def find_problem(files: Files, name: str, framing: Framing) -> str | None:
+    """Why a photograph cannot be used, by its first and last bytes, without decoding it; None if nothing is seen."""
+    try:
+        raw = files.read(name)
+        with warnings.catch_warnings(), _open(raw, framing) as image:
+            end = _ENDS.get(str(image.format))
+            if end is not None and end not in raw[-64:] and end not in raw[-4096:].rstrip(b"\0"):
+                return "it was cut short"
+    except Unreadable as error:
+        return error.reason
+    except Exception as error:  # a decoder given anything may raise anything
+        return _reason(error)
+    return None
+
+
+def frame(raw: bytes, name: str, image: ImageRecipe, framing: Framing) -> bytes:
+    """The encoded image of a photograph.
+
+    Args:
+        raw: the photograph's file.
+        name: what to call it.
+        image: height, width, channels and encoding of what is made.
+        framing: how.
+
+    Raises:
+        Unreadable: with the reason, if the bytes are no photograph that can be used.
+    """
+    try:
+        with warnings.catch_warnings(), _open(raw, framing) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            flat = _without_alpha(upright).convert("L" if image.channels == 1 else "RGB")
+            box = _centre_box(flat.width, flat.height, image.width / image.height, framing.crop)
+            resized = flat.resize((image.width, image.height), _FILTERS[framing.filter], box=box)
+            pixels_hwc = np.asarray(resized).reshape(image.height, image.width, image.channels)
+    except Exception as error:  # a decoder given anything may raise anything
+        raise Unreadable(shown(name), _reason(error)) from error
+    if image.encoding == "png":
+        return encode_png(pixels_hwc)
+    colours, subsampling = ("GRAY", "Gray") if image.channels == 1 else ("RGB", "444")
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels_hwc), quality=framing.quality, colorspace=colours, colorsubsampling=subsampling
+    )
+
+
+def _open(raw: bytes, framing: Framing) -> Image.Image:
+    """The photograph, its header read and nothing more."""
+    warnings.simplefilter("ignore")  # its size is judged here
+    image = Image.open(io.BytesIO(raw), formats=_FORMATS)
+    if image.width * image.height > framing.max_pixels:
+        raise ValueError(
+            f"it is {image.height} x {image.width}, more than the {framing.max_pixels:,} pixels of options.max_pixels"
+        )
+    if framing.crop is not None and min(image.width, image.height) < framing.crop:
+        raise ValueError(f"it is {image.height} x {image.width}, smaller than options.crop, {framing.crop}")
+    if image.mode not in _MODES + _MODES_WITH_ALPHA:
+        raise ValueError(f"its mode is {image.mode}, but photographs must be 8-bit grey or RGB")
+    return image
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """The same without its alpha channel, if that hides nothing."""
+    if image.mode not in _MODES_WITH_ALPHA and "transparency" not in image.info:
+        return image
+    whole = image.convert("RGBA")
+    lowest = whole.getchannel("A").getextrema()[0]
+    if lowest != 255:
+        raise ValueError("it has transparency, but photographs must be 8-bit grey or RGB")
+    return whole.convert("RGB")
+
+
+def _centre_box(width: int, height: int, proportions: float, crop: int | None) -> tuple[float, float, float, float]:
+    """(left, upper, right, lower) of the largest rectangle of width / height ``proportions`` around the centre."""
+    inner_width, inner_height = (width, height) if crop is None else (crop, crop)
+    box_width = min(inner_width, inner_height * proportions)
+    box_height = min(inner_height, inner_width / proportions)
+    left, upper = (width - box_width) / 2, (height - box_height) / 2
+    if crop is not None:  # whole pixels, as a centre crop has them
+        left, upper = float(int(left)), float(int(upper))
+    return left, upper, left + box_width, upper + box_height
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is no PNG, JPEG, BMP or WebP"
+    text = str(error).splitlines()
+    return text[0] if text and text[0] else type(error).__name__
