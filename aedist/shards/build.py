@@ -20,7 +20,7 @@ from aedist.shards.attributes import merge, summarise
 from aedist.shards.index import INDEX_NAME, Index
 from aedist.shards.lock import LOCK_NAME, locked
 from aedist.shards.recipe import Recipe
-from aedist.shards.samples import FOLDER, Described, Samples, name_some
+from aedist.shards.samples import FOLDER, Described, name_some
 from aedist.shards.sources import Source, find_source, read_options
 from aedist.shards.splitfolder import (
     begin,
@@ -33,7 +33,9 @@ from aedist.shards.splitfolder import (
     with_unreadable,
 )
 from aedist.shards.workers import do_all
-from aedist.shards.write import Expected, Written, write_shard
+from aedist.shards.write import Expected, write_shard
+
+_PRELOAD = ("aedist.shards.write", "aedist.shards.sources")
 
 Progress = Callable[[str, int, int], None]
 
@@ -159,8 +161,9 @@ def _build_split(
     tick(0)
     classes = recipe.classes or samples.classes
     expected = Expected(split, recipe.image.encoding, recipe.image_shape, len(classes), max(6, len(str(count - 1))))
-    work = partial(_write_job, samples.samples, expected)
-    with closing(do_all([job for job in jobs.items() if job[0] not in done], work, workers, tick)) as results:
+    to_do = [job for job in jobs.items() if job[0] not in done]
+    work = partial(write_shard, samples.samples, expected)
+    with closing(do_all(to_do, work, workers, tick, _PRELOAD)) as results:
         for (path, _), written in results:
             done[path] = written
     in_order = [done[path] for path in jobs]
@@ -181,13 +184,6 @@ def _build_split(
         f"{out / split}: {index.num_samples:,} samples in {len(shards)} shards, {index.num_bytes:,} bytes, "
         f"fingerprint {index.fingerprint[:12]}"
     )
-
-
-def _write_job(
-    samples: Samples, expected: Expected, job: tuple[Path, Sequence[int]], tick: Callable[[int], None]
-) -> Written:
-    path, numbers = job
-    return write_shard(samples, expected, path, numbers, tick)
 
 
 def _tell_unreadable(unreadable: Mapping[str, str], split: str, samples: Described, say: Say) -> None:

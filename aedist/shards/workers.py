@@ -10,6 +10,7 @@ import signal
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -22,7 +23,11 @@ _JOIN_SECONDS = 10.0
 
 
 def do_all(
-    jobs: Sequence[Job], work: Callable[[Job, Callable[[int], None]], Result], workers: int, tick: Callable[[int], None]
+    jobs: Sequence[Job],
+    work: Callable[[Job, Callable[[int], None]], Result],
+    workers: int,
+    tick: Callable[[int], None],
+    preload: Sequence[str] = (),
 ) -> Generator[tuple[Job, Result]]:
     """Each job with its result, as they are finished.
 
@@ -31,6 +36,7 @@ def do_all(
         work: does one, and calls its second argument with amounts of progress; it is pickled once a worker.
         workers: how many processes; with one, or one job, all is done in this process.
         tick: is told the progress of all workers.
+        preload: modules that ``work`` needs and that take long to import: it is done once for all workers.
 
     Raises:
         UserError: the first that a job raised, or if a worker was ended from outside.
@@ -40,7 +46,9 @@ def do_all(
         for job in jobs:
             yield job, work(job, tick)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of the display
+    context = multiprocessing.get_context("forkserver")  # a fork of this process would copy its threads' locks
+    context.set_forkserver_preload(list(preload))
+    _start_server_without_interrupts()
     pipes: dict[Connection, Any] = {}
     try:
         for _ in range(workers):
@@ -57,6 +65,16 @@ def do_all(
             if process.pid is not None:
                 process.terminate()
                 process.join(_JOIN_SECONDS)
+
+
+def _start_server_without_interrupts() -> None:
+    """Start what forks the workers so that none of them sees Ctrl-C: they inherit what is blocked at this moment."""
+    resource_tracker.ensure_running()  # it would unblock it again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _hand_out(
@@ -98,7 +116,6 @@ def _hand_out(
 
 def _serve(pipe: Connection, work: Callable[[Any, Callable[[int], None]], Any]) -> None:
     """What a worker does: one job after the other, until its pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def tick(amount: int) -> None:
         pipe.send(("tick", amount))

@@ -45,15 +45,16 @@ class Written:
     unreadable: tuple[tuple[str, str], ...]
 
 
-def write_shard(samples: Samples, expected: Expected, path: Path, numbers: Sequence[int], tick: Tick) -> Written:
-    """Write the samples of these numbers as one tar, and beside it the note of what it is.
+def write_shard(samples: Samples, expected: Expected, job: tuple[Path, Sequence[int]], tick: Tick) -> Written:
+    """Write the samples of some numbers as one tar, and beside it the note of what it is.
 
+    ``job`` is where, and the numbers in their order; ``tick`` is told of the progress.
     Modes, owners and times are constant, and whole seconds, since a fraction would add a PAX header to every member.
 
     Raises:
         UserError: if a sample is not what the recipe says, or the tar cannot be written.
     """
-    kinds: Kinds = {}
+    (path, numbers), kinds = job, Kinds()
     unreadable: list[tuple[str, str]] = []
     try:
         with beside(path).open("wb") as file, TarWriter(file, encoder=False, mtime=0) as tar:
