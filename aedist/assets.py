@@ -8,6 +8,7 @@ its sha256 was checked, also when it was already in the cache.
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +49,9 @@ def fetch(collection: Collection, cache: Path, say: Say, folder: Path | None = N
             break
         try:
             for asset, content in route.contents(tuple(missing), say):
-                _check(asset, content)
-                _write_whole(home / asset.name, content)
+                size = _write_proved(home / asset.name, asset, [content] if isinstance(content, bytes) else content)
                 missing.remove(asset)
-                say(f"{collection.name}: {asset.name}: {len(content):,} bytes, sha256 is right")
+                say(f"{collection.name}: {asset.name}: {size:,} bytes, sha256 is right")
         except RouteError as error:
             reasons.append(f"{route.name}: {error}")
             say(f"{collection.name}: {route.name} did not work: {error}")
@@ -74,19 +74,24 @@ def _is_cached(path: Path, asset: Asset, say: Say) -> bool:
     return False
 
 
-def _check(asset: Asset, content: bytes) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != asset.sha256:
-        raise RouteError(f"{asset.name} has sha256 {found}, not {asset.sha256}")
+def _write_proved(path: Path, asset: Asset, pieces: Iterable[bytes]) -> int:
+    """Write beside, compare, and rename, so that a file in the cache is whole and right whenever this stops.
 
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside and rename, so that a file in the cache is whole whenever this stops."""
+    Returns its length.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    digest, size = hashlib.sha256(), 0
     try:
-        beside.write_bytes(content)
+        with beside.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
+        if digest.hexdigest() != asset.sha256:
+            raise RouteError(f"{asset.name} has sha256 {digest.hexdigest()}, not {asset.sha256}")
         beside.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give a cache that can be") from error
     finally:
         beside.unlink(missing_ok=True)
+    return size
