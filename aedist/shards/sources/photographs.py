@@ -1,8 +1,9 @@
 """One photograph, of any size, to one image of a data set: upright, cropped at its centre, resized, encoded.
 
-The largest rectangle of the wanted proportions around the centre is resized in one pass with a filter that averages
-when it shrinks (Pillow's ``resize`` with ``box``). EXIF orientation is applied; colour profiles are not. Nothing that
-8-bit grey or RGB cannot hold is taken: transparency, 16 bits, CMYK.
+The shorter side is resized and the centre cropped, in one pass (Pillow's ``resize`` with ``box``), with a filter that
+averages when it shrinks. EXIF orientation is applied; colour profiles are not. Nothing that 8-bit grey or RGB cannot
+hold is taken: transparency, 16 bits, CMYK. The bytes of a JPEG depend on the version of the encoder (libjpeg-turbo, in
+simplejpeg), those of a PNG on its pixels alone.
 """
 
 import io
@@ -66,7 +67,9 @@ def frame(raw: bytes, name: str, image: ImageRecipe, framing: Framing) -> bytes:
         with warnings.catch_warnings(), _open(raw, framing) as opened:
             upright = ImageOps.exif_transpose(opened)
             flat = _without_alpha(upright).convert("L" if image.channels == 1 else "RGB")
-            box = _centre_box(flat.width, flat.height, image.width / image.height, framing.crop)
+            if framing.crop is not None:
+                flat = _centre_square(flat, framing.crop)
+            box = _centre_box(flat.width, flat.height, image.width / image.height)
             resized = flat.resize((image.width, image.height), _FILTERS[framing.filter], box=box)
             pixels_hwc = np.asarray(resized).reshape(image.height, image.width, image.channels)
     except Exception as error:  # a decoder given anything may raise anything
@@ -105,14 +108,16 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     return whole.convert("RGB")
 
 
-def _centre_box(width: int, height: int, proportions: float, crop: int | None) -> tuple[float, float, float, float]:
+def _centre_square(image: Image.Image, side: int) -> Image.Image:
+    """The square of whole pixels at the centre; of an odd margin, the smaller half is above and left."""
+    left, upper = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, upper, left + side, upper + side))
+
+
+def _centre_box(width: int, height: int, proportions: float) -> tuple[float, float, float, float]:
     """(left, upper, right, lower) of the largest rectangle of width / height ``proportions`` around the centre."""
-    inner_width, inner_height = (width, height) if crop is None else (crop, crop)
-    box_width = min(inner_width, inner_height * proportions)
-    box_height = min(inner_height, inner_width / proportions)
+    box_width, box_height = min(width, height * proportions), min(height, width / proportions)
     left, upper = (width - box_width) / 2, (height - box_height) / 2
-    if crop is not None:  # whole pixels, as a centre crop has them
-        left, upper = float(int(left)), float(int(upper))
     return left, upper, left + box_width, upper + box_height
 
 
