@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
+from torch import Tensor
 
 from aedist.data.store import ShardStore
 from aedist.explore.encodings import check_ids, decode_images, encode_first, encode_ids, read_originals
@@ -44,7 +45,7 @@ def arithmetic(
         expression: as ``expression.parse`` reads it.
         num_images: the mean of a group is over the first so many of its images.
         num_searched: the nearest image is searched among the split's first so many.
-        apply_to: samples to whose encodings the result is added as well, in rows of their own.
+        apply_to: samples to whose encodings the result is added as well, in columns of their own.
         say: told how many images each group has.
 
     Raises:
@@ -69,11 +70,9 @@ def arithmetic(
     below = [*("one of them" for _ in groups), f"nearest: {store.key(nearest)}"]
     rows, row_labels, cell_labels = [decoded, real], ["decoded", "real"], [[], below]
     if apply_to:
-        added = _apply(trained, apply_to, result_d)
-        rows += [added[first : first + len(heads)] for first in range(0, len(added), len(heads))]
-        names = [f"{words}{sample_id}" for sample_id in apply_to for words in ("image ", "decoded ", "+ result ")]
-        cell_labels += [names[first : first + len(heads)] for first in range(0, len(names), len(heads))]
-        row_labels += ["applied"] * (len(rows) - len(row_labels))
+        rows += _apply(trained, apply_to, result_d)
+        row_labels += ["images", "decoded", "+ result"]
+        cell_labels += [[], [], [f"sample {sample_id}" for sample_id in apply_to]]
     numbers = facts(trained, "arithmetic") | {
         "expression": expression,
         "images_a_term_at_most": num_images,
@@ -106,9 +105,8 @@ def _head(group: Group, *, first: bool) -> str:
     return f"{sign}{printable(group.term.text)}\n({len(group.sample_ids)})"
 
 
-def _apply(trained: Trained, sample_ids: Sequence[int], vector_d: torch.Tensor) -> NDArray[np.uint8]:
-    """For each sample three images: the original, its encoding decoded, and that with the vector added."""
-    originals = read_originals(trained.split, sample_ids)
+def _apply(trained: Trained, sample_ids: Sequence[int], vector_d: Tensor) -> list[NDArray[np.uint8]]:
+    """Three rows with a column a sample: the originals, their encodings decoded, and those with the vector added."""
     z_nd = encode_ids(trained, trained.split, sample_ids).z_nd
-    columns = [originals, decode_images(trained, z_nd), decode_images(trained, z_nd + vector_d)]
-    return np.stack(columns, axis=1).reshape(-1, *originals.shape[1:])
+    originals = read_originals(trained.split, sample_ids)
+    return [originals, decode_images(trained, z_nd), decode_images(trained, z_nd + vector_d)]

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from aedist.data.loader import Split
+from aedist.data.store import ShardStore
 from aedist.errors import UserError
-from aedist.evaluation.showcase import one_of_each_class
 from aedist.explore.encodings import check_ids, decode_images, encode_ids, read_originals
 from aedist.explore.paths import angle, linear, spherical
 from aedist.explore.record import facts, title
@@ -29,7 +30,7 @@ def interpolate(trained: Trained, sample_ids: Sequence[int] = (), steps: int = 9
 
     Args:
         trained: the model and the split.
-        sample_ids: two for each pair; if there are none, pairs of the first images of different classes.
+        sample_ids: two for each pair; if there are none, the first pairs of different classes.
         steps: decoded images in a row, the two ends' reconstructions among them.
 
     Raises:
@@ -41,10 +42,9 @@ def interpolate(trained: Trained, sample_ids: Sequence[int] = (), steps: int = 9
         raise UserError(f"--ids: {len(sample_ids)} samples are no pairs; name two for each pair")
     split = trained.split
     check_ids(split, sample_ids)
-    chosen = list(sample_ids) or one_of_each_class(split)[: 2 * _MOST_PAIRS]
-    pairs = list(zip(chosen[::2], chosen[1::2], strict=False))
+    pairs = list(zip(sample_ids[::2], sample_ids[1::2], strict=True)) or unlike_pairs(split, _MOST_PAIRS)
     if not pairs:
-        raise UserError(f"{split.folder}: has one image alone, and a pair needs two; name another --split")
+        raise UserError(f"{split.folder}: its first shard has no two images of different classes; name pairs by --ids")
     told = list[dict[str, Any]]()
     rows, row_labels = list[NDArray[np.uint8]](), list[str]()
     for first, second in pairs:
@@ -61,3 +61,22 @@ def interpolate(trained: Trained, sample_ids: Sequence[int] = (), steps: int = 9
     numbers = facts(trained, "interpolate") | {"steps": steps, "pairs": told, "definitions": DEFINITIONS}
     heads = ["original", *(f"{step / (steps - 1):.3g}" for step in range(steps)), "original"]
     return grid(rows, row_labels, heads, title(trained, "between the encodings of two images")), numbers
+
+
+def unlike_pairs(split: Split, most: int) -> list[tuple[int, int]]:
+    """The first pairs of samples of different classes, each sample in one; of any samples where there are no classes.
+
+    Looks through the first shard only, so that no further one is opened for a picture.
+    """
+    store = ShardStore(split.folder, split.index)
+    waiting, waiting_label, found = list[int](), None, list[tuple[int, int]]()
+    for sample_id in range(split.index.shards[0].samples):
+        label = store.label(sample_id)
+        if waiting and (label is None or label != waiting_label):
+            found.append((waiting.pop(0), sample_id))
+        else:  # those that wait are of one class, else they would have met
+            waiting.append(sample_id)
+            waiting_label = label
+        if len(found) == most:
+            break
+    return found
