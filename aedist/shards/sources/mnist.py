@@ -7,17 +7,16 @@ torchvision takes them, or are put together again from a package that holds the 
 import gzip
 import io
 import math
-import pickle
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aedist.arraypickle import load_arrays
 from aedist.assets import Collection
 from aedist.errors import UserError
 from aedist.routes import Asset, from_package, from_web
@@ -79,29 +78,13 @@ def from_pickle(packed: bytes) -> dict[str, bytes]:
     """
     try:
         with gzip.open(io.BytesIO(packed)) as file:
-            train, valid, test = _ArrayUnpickler(file, encoding="latin1").load()
+            train, valid, test = load_arrays(file)
         return {
             **to_idx(_grey_levels(train[0], valid[0]), np.concatenate([train[1], valid[1]]).astype(np.uint8), "train"),
             **to_idx(_grey_levels(test[0]), test[1].astype(np.uint8), "test"),
         }
-    except (OSError, zlib.error, pickle.UnpicklingError, EOFError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"is not the pickle of MNIST that it should be ({error})") from error
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles numpy arrays of numbers and containers; nothing else can be named, so nothing can be run."""
-
-    _allowed: Mapping[tuple[str, str], Any] = {
-        ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """The allowed object of that name."""
-        if (module_name, global_name) not in self._allowed:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which is not allowed")
-        return self._allowed[module_name, global_name]
 
 
 def _grey_levels(*images_nd: NDArray[np.float32]) -> NDArray[np.uint8]:
