@@ -5,6 +5,7 @@ does; ``build`` follows it.
 """
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,8 @@ from aedist.errors import UserError
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # also a file's name, so nothing that could lead away
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_LONGEST_SHOWN = 100
 
 
 class SplitRecipe(Section):
@@ -69,20 +72,39 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join(_tell(detail, path) for detail in error.errors())) from error
+        known = [*Recipe.model_fields, *ImageRecipe.model_fields, *SplitRecipe.model_fields]
+        raise UserError("\n".join(tell(detail, f"{path}: ", known) for detail in error.errors())) from error
 
 
-def _tell(detail: Any, path: Path) -> str:
-    """One of pydantic's complaints as a line of ours."""
-    place = ".".join(str(part) for part in detail["loc"] if part != "[key]")
-    rule = detail["msg"][0].lower() + detail["msg"][1:]
+def tell(detail: Any, where: str, known: Sequence[str], above: str = "") -> str:
+    """One of pydantic's complaints as a line of ours.
+
+    Args:
+        detail: the complaint.
+        where: what the line begins with.
+        known: the keys that there are, of which the nearest to an unknown one is named.
+        above: the key that the complaint's keys stand below, with its dot.
+    """
+    place = _printable(above + ".".join(str(part) for part in detail["loc"] if part != "[key]"))
     if detail["type"] == "missing":
-        return f"{path}: {place} is not set and has no default; set it"
-    if detail["type"] == "extra_forbidden":
-        known = {**Recipe.model_fields, **ImageRecipe.model_fields, **SplitRecipe.model_fields}
+        return f"{where}{place} is not set and has no default; set it"
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
         close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(Recipe.model_fields)}"
-        return f"{path}: unknown key {place}; {hint}"
-    if not place:
-        return f"{path}: {detail['input']!r} is no recipe; write keys such as 'name: mnist'"
-    return f"{path}: {place}: {detail['input']!r} is refused: {rule.replace('input should', 'it should')}"
+        there = f"the keys are {', '.join(known)}" if known else "there is none to set"
+        return f"{where}unknown key {place}; {f'did you mean {above}{close[0]}?' if close else there}"
+    if not detail["loc"]:
+        return f"{where}{_shown(detail['input'])} is no recipe; write keys such as 'name: mnist'"
+    rule = str(detail["msg"]).removeprefix("Value error, ")
+    rule = (rule[0].lower() + rule[1:]).replace("input should", "it should")
+    return f"{where}{place or above[:-1]}: {_shown(detail['input'])} is refused: {_printable(rule)}"
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it, not longer than a line bears."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _printable(text: str) -> str:
+    """A text on one line: what cannot be printed is escaped as Python does."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

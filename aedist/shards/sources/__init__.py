@@ -5,7 +5,6 @@ recipe may tell it, and a function that opens a split. To add a data set, write 
 and lay a recipe into ``shards/``.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from aedist.assets import Collection
 from aedist.config import Section
 from aedist.errors import UserError
-from aedist.shards.recipe import ImageRecipe, Recipe
+from aedist.shards.recipe import ImageRecipe, Recipe, tell
 from aedist.shards.samples import Samples
 from aedist.shards.sources import celeba, imagefolder, mnist, olivetti, portraits, tinyimagenet
 
@@ -73,19 +72,5 @@ def read_options(recipe: Recipe) -> Any:
     try:
         return options.model_validate(recipe.options)
     except ValidationError as error:
-        raise UserError("\n".join(_tell(detail, recipe.source, options) for detail in error.errors())) from error
-
-
-def _tell(detail: Any, source: str, options: type[Section]) -> str:
-    """One of pydantic's complaints as a line of ours."""
-    place = ".".join(str(part) for part in ("options", *detail["loc"]))
-    if detail["type"] in ("extra_forbidden", "invalid_key"):
         known = list(options.model_fields)
-        close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-        hint = f"did you mean options.{close[0]}?" if close else f"source {source} has {', '.join(known) or 'none'}"
-        return f"unknown key {place}; {hint}"
-    if detail["type"] == "missing":
-        return f"{place} is not set and has no default; set it"
-    rule = str(detail["msg"]).removeprefix("Value error, ")
-    rule = (rule[0].lower() + rule[1:]).replace("input should", "it should")
-    return f"{place}: {detail['input']!r} is refused: {rule}"
+        raise UserError("\n".join(tell(detail, "", known, "options.") for detail in error.errors())) from error
