@@ -10,12 +10,12 @@ from pathlib import Path
 
 from torch import nn
 
+from aedist.architecture import build_model
 from aedist.checkpoint import checkpoints, load_checkpoint, name_of, newest_sound, step_of
-from aedist.config import Config, model_options
+from aedist.config import Config
 from aedist.data.loader import Split
 from aedist.data.source import open_split
 from aedist.errors import UserError
-from aedist.models import get_model
 from aedist.place import Asked, Place, take_place
 from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
 from aedist.shards.index import check_present
@@ -71,7 +71,7 @@ def open_trained(
     is_averaged = "ema" in tensors
     if is_averaged:
         say(f"{checkpoint.name}: taking the moving average of the weights")
-    model = get_model(config.model.kind, **model_options(config.model, split.index.image_shape))
+    model = build_model(config.model, split.index.image_shape)
     if config.train.precision == "fp64":
         model = model.double()
     model.load_state_dict(tensors["ema" if is_averaged else "model"])

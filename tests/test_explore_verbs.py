@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from aedist.cli import main
+from aedist.data.store import ShardStore
 from aedist.errors import EXIT_USER_ERROR, UserError
 from aedist.evaluation.showcase import prior_samples
 from aedist.explore import arithmetic, interpolate, measure_attribute, reconstruct, sample, traverse
@@ -40,9 +41,15 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, shards: Path, model: dict[str, Any], steps: int) -> Path:
-    train = {"steps": steps, "epochs": None, "evaluate_every": 10**9, "checkpoint_every": 10**9, "log_every": 10**9}
+    never = 10**9
+    lengths = {"epochs": None, "steps": steps, "evaluate_every": never, "checkpoint_every": never, "log_every": never}
     config = write_config(
-        folder / "c.yaml", shards, folder / "run", batch={"micro": 20, "num_micro": 1}, optim={"lr": 4e-3}, train=train
+        folder / "c.yaml",
+        shards,
+        folder / "run",
+        batch={"micro": 20, "num_micro": 1},
+        optim={"lr": 4e-3},
+        train={**lengths, "threads": 1},
     )
     config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "model": model}))
     run(folder, 1, "train", config)
@@ -52,7 +59,7 @@ def train(folder: Path, shards: Path, model: dict[str, Any], steps: int) -> Path
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Trained:
     """A deterministic model that reconstructs the faces well."""
-    return open_trained(train(tmp_path_factory.mktemp("mlp"), faces, MLP, 400))
+    return open_trained(train(tmp_path_factory.mktemp("mlp"), faces, MLP, 300))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +98,7 @@ def test_what_is_measured_is_what_is_said(trained: Trained) -> None:
     pairs = find_pairs(split, "glasses", 7)
     train = open_trained(trained.run.path, split_name="train")
     z_nd = encode_first(train, train.split, 160).z_nd
-    every = find_pairs(train.split, "glasses")
+    every = find_pairs(train.split, "glasses", 80)
     vector_d = z_nd[list(every.having)].mean(0) - z_nd[list(every.without)].mean(0)
     changed = decode_images(trained, encode_ids(trained, split, pairs.without).z_nd + vector_d) / 255
     having = read_originals(split, pairs.having) / 255
@@ -103,10 +110,11 @@ def test_what_is_measured_is_what_is_said(trained: Trained) -> None:
     assert numbers["outside"]["plus_vector"]["mean"] == pytest.approx(squared[outside].mean())
 
 
-def test_an_untrained_direction_does_not_beat_the_controls(trained: Trained) -> None:
-    """What the vector of glasses does not change must not win: hair differs in no pair."""
-    with pytest.raises(UserError, match="no true or false attribute 'hair'"):
-        measure_attribute(trained, "hair")
+def test_a_vector_that_changes_nothing_does_not_win(variational: Trained) -> None:
+    """Hardly trained, the model decodes all encodings alike."""
+    numbers = measure_attribute(variational, draws=2)[1]
+    assert not all(numbers["beats"].values())
+    assert "does not beat" in numbers["verdict"]
 
 
 def test_arithmetic_adds_the_means_of_groups(trained: Trained) -> None:
@@ -121,8 +129,6 @@ def test_arithmetic_adds_the_means_of_groups(trained: Trained) -> None:
     assert told[0].startswith("+ glasses & man: 5 images")
     z_nd = encode_first(trained, trained.split, 60).z_nd
     store = {"man": [], "woman": [], "glasses & man": []}
-    from aedist.data.store import ShardStore
-
     samples = ShardStore(trained.split.folder, trained.split.index)
     for sample_id in range(60):
         kind = ("man", "woman")[samples.label(sample_id) or 0]
@@ -147,7 +153,7 @@ def test_arithmetic_adds_the_means_of_groups(trained: Trained) -> None:
     ],
 )
 def test_groups_that_cannot_be_are_refused(trained: Trained, expression: str, words: str) -> None:
-    with pytest.raises(UserError, match=words.replace("&", "&")):
+    with pytest.raises(UserError, match=words):
         arithmetic(trained, expression)
 
 
@@ -175,8 +181,6 @@ def test_a_traversal_sorts_by_what_the_model_has(trained: Trained, variational: 
 
 
 def test_interpolation_pairs_different_classes(trained: Trained, spatial: Trained) -> None:
-    from aedist.data.store import ShardStore
-
     store = ShardStore(trained.split.folder, trained.split.index)
     pairs = unlike_pairs(trained.split, 4)
     assert len(pairs) == 4

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFont
 
-from aedist.pictures import grid, save_picture
+from aedist.pictures import grid, in_rows, save_picture, wrap
 
 
 def cells(picture: Image.Image, image: NDArray[np.uint8], times: int) -> list[tuple[int, int]]:
@@ -53,3 +53,29 @@ def test_rows_without_a_label_each_are_refused(rng: np.random.Generator) -> None
     images = rng.integers(0, 255, (2, 8, 8, 1), dtype=np.uint8)
     with pytest.raises(ValueError, match="shorter"):
         grid([images, images], ["only one"])
+
+
+def test_a_cells_label_stands_below_it_and_is_wrapped_to_its_width(rng: np.random.Generator) -> None:
+    images = [rng.integers(0, 255, (2, 80, 80, 1), dtype=np.uint8) for _ in range(2)]
+    bare, labelled = grid(images), grid(images, cell_labels=[["one", "two words that need lines"], []])
+    assert labelled.width == bare.width
+    assert labelled.height > bare.height + 16, "several lines"
+    tops = [cells(labelled, row[0], 1)[0][0] for row in images]
+    between = np.asarray(labelled)[tops[0] + 80 : tops[1], :]
+    assert (between < 128).any(), "the label stands between the rows"
+
+
+def test_a_row_may_have_fewer_images_than_another(rng: np.random.Generator) -> None:
+    images = rng.integers(0, 255, (5, 80, 80, 3), dtype=np.uint8)
+    rows = in_rows(images, 3)
+    assert [len(row) for row in rows] == [3, 2]
+    picture = grid(rows)
+    assert all(len(cells(picture, image, 1)) == 1 for image in images)
+
+
+@pytest.mark.parametrize("text", ["glasses & man\n(100)", "abcdefghijklmnopqrstuvwxyz", "", "a  b", "iiii WWWWWWWWW"])
+def test_wrapping_keeps_every_character_but_spaces_at_breaks(text: str) -> None:
+    wrapped = wrap(text, 40)
+    assert wrapped.replace("\n", "").replace(" ", "") == text.replace("\n", "").replace(" ", "")
+    font = ImageFont.load_default(size=13)
+    assert all(font.getlength(line) <= 40 or len(line) == 1 for line in wrapped.split("\n"))

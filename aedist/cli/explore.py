@@ -67,7 +67,7 @@ def add_verbs(verbs: Any) -> None:
         "--measure", nargs="?", const="glasses", metavar="ATTRIBUTE", help="instead of an expression: measure on pairs "
         "of images that differ in ATTRIBUTE alone (glasses) how well its vector turns one into the other"
     )  # fmt: skip
-    verb.add_argument("--pairs", type=int, metavar="N", help="with --measure: at most N pairs")
+    verb.add_argument("--pairs", type=int, default=1000, metavar="N", help="with --measure: at most N pairs (1000)")
     verb.add_argument("--draws", type=int, default=5, metavar="N", help="with --measure: random vectors (5)")
     verb.add_argument("--seed", type=int, default=0, help="with --measure: names the random vectors (0)")
     _add_encodings(verb, "search the nearest image among the first N; with --measure, training images of the vector")

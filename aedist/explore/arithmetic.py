@@ -16,7 +16,7 @@ from torch import Tensor
 from aedist.data.store import ShardStore
 from aedist.explore.encodings import check_ids, decode_images, encode_first, encode_ids, read_originals
 from aedist.explore.expression import parse, printable
-from aedist.explore.groups import Group, find_groups, say_groups
+from aedist.explore.groups import Group, find_groups
 from aedist.explore.record import facts, title
 from aedist.pictures import grid
 from aedist.tracking.console import say_nothing
@@ -54,8 +54,7 @@ def arithmetic(
     split = trained.split
     check_ids(split, apply_to, "--apply")
     terms = parse(expression)
-    groups = find_groups(split, terms, expression, num_images)
-    say_groups(groups, say)
+    groups = find_groups(split, terms, expression, num_images, say)
     means_td = torch.stack([encode_ids(trained, split, group.sample_ids).z_nd.mean(0) for group in groups])
     signs_t = torch.tensor([term.sign for term in terms], dtype=torch.float64)
     result_d = signs_t @ means_td

@@ -7,6 +7,7 @@ improves the samples of variational models too.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,12 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from aedist.errors import UserError
+from aedist.explore.progress import now_and_then
 from aedist.keys import key
 from aedist.noise import keyed_normal
+from aedist.tracking.console import say_nothing
 
-_MOST_ROUNDS = 100
+_MOST_ROUNDS, _ROUNDS_A_FIT = 100, 5
 _FIT, _NOISE, _COMPONENT = 1, 2, 3  # what a key is for
 
 
@@ -59,7 +62,7 @@ def fit_gaussian(z_nd: Tensor) -> Density:
     return Density(torch.ones(1, dtype=torch.float64), mean_d[None], root_nd[None])
 
 
-def fit_mixture(z_nd: Tensor, components: int, seed: int) -> Density:
+def fit_mixture(z_nd: Tensor, components: int, seed: int, say: Callable[[str], None] = say_nothing) -> Density:
     """A mixture of Gaussians with full covariances, fitted by expectation maximisation from k-means.
 
     Raises:
@@ -73,11 +76,21 @@ def fit_mixture(z_nd: Tensor, components: int, seed: int) -> Density:
     # a variance that vanishes beside the encodings' own, so that fewer encodings than numbers can be fitted
     ridge = 1e-6 * max(float(z_nd.var(0).mean()), 1e-12)
     mixture = GaussianMixture(
-        components, max_iter=_MOST_ROUNDS, reg_covar=ridge, random_state=key(seed, _FIT) % 2**32, init_params="kmeans"
+        components,
+        max_iter=_ROUNDS_A_FIT,
+        reg_covar=ridge,
+        random_state=key(seed, _FIT) % 2**32,
+        init_params="kmeans",
+        warm_start=True,  # a fit goes on where the last one ended, so that something can be said between them
     )
+    progress = now_and_then(say)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told by has_converged
-        mixture.fit(z_nd.numpy())
+        for rounds in range(_ROUNDS_A_FIT, _MOST_ROUNDS + 1, _ROUNDS_A_FIT):
+            mixture.fit(z_nd.numpy())
+            if mixture.converged_:
+                break
+            progress(f"{rounds} rounds of expectation maximisation, {_MOST_ROUNDS} at most")
     covariances_kdd = torch.as_tensor(mixture.covariances_, dtype=torch.float64)
     return Density(
         torch.as_tensor(mixture.weights_, dtype=torch.float64),

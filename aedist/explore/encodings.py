@@ -5,7 +5,6 @@ those of vectors; it gets its shape back where it is decoded. Images are encoded
 that the same images have the same encodings whenever they are asked for.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -19,11 +18,10 @@ from aedist.data.loader import Split, cut, read_stretches
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
+from aedist.explore.progress import now_and_then
 from aedist.models.output import is_variational
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained
-
-_SECONDS_BETWEEN_LINES = 5.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def check_ids(split: Split, sample_ids: Sequence[int], option: str = "--ids") ->
 
 @torch.no_grad()
 def _encode(trained: Trained, batches: Iterable[Tensor], count: int, say: Callable[[str], None]) -> Encodings:
-    found, kl_sum, done, told = list[Tensor](), None, 0, time.monotonic()
+    found, kl_sum, done, progress = list[Tensor](), None, 0, now_and_then(say)
     for images in batches:
         z, kl = _posterior_mode(trained, images)
         found.append(z.flatten(1).double().cpu())
@@ -123,9 +121,7 @@ def _encode(trained: Trained, batches: Iterable[Tensor], count: int, say: Callab
             total = kl.flatten(1).double().sum(0).cpu()
             kl_sum = total if kl_sum is None else kl_sum + total
         done += len(images)
-        if time.monotonic() - told > _SECONDS_BETWEEN_LINES:
-            told = time.monotonic()
-            say(f"encoded {done:,} of {count:,}")
+        progress(f"encoded {done:,} of {count:,}")
     return Encodings(torch.cat(found), None if kl_sum is None else kl_sum / count)
 
 

@@ -8,6 +8,8 @@ from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.explore.conditions import compile_condition
 from aedist.explore.expression import Term, printable
+from aedist.explore.progress import now_and_then
+from aedist.tracking.console import say_nothing
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,9 @@ class Group:
     """How many samples of the split were looked at."""
 
 
-def find_groups(split: Split, terms: Sequence[Term], text: str, most: int) -> list[Group]:
+def find_groups(
+    split: Split, terms: Sequence[Term], text: str, most: int, say: Callable[[str], None] = say_nothing
+) -> list[Group]:
     """The first ``most`` images of each term's group, or all where there are fewer; one pass over the split.
 
     Args:
@@ -28,6 +32,7 @@ def find_groups(split: Split, terms: Sequence[Term], text: str, most: int) -> li
         terms: of the expression.
         text: the expression, for errors.
         most: how many images a group has at most.
+        say: told how far it is, now and then, and how many images each group has.
 
     Raises:
         UserError: if a name is unknown, a group is empty, or ``most`` is not positive.
@@ -37,24 +42,21 @@ def find_groups(split: Split, terms: Sequence[Term], text: str, most: int) -> li
     tests = [compile_condition(term.condition, split.index, text) for term in terms]
     store = ShardStore(split.folder, split.index)
     found: list[list[int]] = [[] for _ in terms]
-    looked_at = 0
+    looked_at, progress = 0, now_and_then(say)
     while looked_at < split.index.num_samples and any(len(ids) < most for ids in found):
         label, attributes = store.label(looked_at), store.attributes(looked_at)
         for ids, test in zip(found, tests, strict=True):
             if len(ids) < most and test(label, attributes):
                 ids.append(looked_at)
         looked_at += 1
+        progress(f"looked at {looked_at:,} of {split.index.num_samples:,}")
     for term, ids in zip(terms, found, strict=True):
         if not ids:
             raise UserError(
                 f"expression: no image is {printable(term.text)}, of {looked_at:,} looked at in "
                 f"{split.index.name}/{split.index.split}; write a wider condition, or name another --split"
             )
+    for term, ids in zip(terms, found, strict=True):
+        sign = "+" if term.sign > 0 else "-"
+        say(f"{sign} {printable(term.text)}: {len(ids):,} images (of {looked_at:,} looked at)")
     return [Group(term, tuple(ids), looked_at) for term, ids in zip(terms, found, strict=True)]
-
-
-def say_groups(groups: Sequence[Group], say: Callable[[str], None]) -> None:
-    """A line a group: how many images it has."""
-    for group in groups:
-        sign = "+" if group.term.sign > 0 else "-"
-        say(f"{sign} {printable(group.term.text)}: {len(group.sample_ids):,} images (of {group.looked_at:,} looked at)")

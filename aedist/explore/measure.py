@@ -60,7 +60,7 @@ def measure_attribute(
     trained: Trained,
     attribute: str = "glasses",
     num_encodings: int = 10_000,
-    num_pairs: int | None = None,
+    num_pairs: int = 1000,
     draws: int = 5,
     seed: int = 0,
     say: Callable[[str], None] = say_nothing,
@@ -71,7 +71,7 @@ def measure_attribute(
         trained: the model, and the split whose pairs are looked at.
         attribute: one that is true or false.
         num_encodings: the vector is taken from the first so many training images.
-        num_pairs: at most so many pairs are looked at; None is all.
+        num_pairs: the first so many pairs are looked at, or all where there are fewer.
         draws: random vectors to compare with.
         seed: names the random vectors and the bootstrap's resamples.
         say: told what happens, and the verdict.
@@ -80,7 +80,7 @@ def measure_attribute(
         UserError: if the data has no pairs, or the training images show the attribute always or never.
     """
     for option, value in (("--pairs", num_pairs), ("--draws", draws)):
-        if value is not None and value < 1:
+        if value < 1:
             raise UserError(f"{option}: {value} is refused: it must be 1 or more")
     pairs = find_pairs(trained.split, attribute, num_pairs)
     vector_d, counts = _vector(trained, attribute, num_encodings, say)

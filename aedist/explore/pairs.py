@@ -25,7 +25,7 @@ class Pairs:
     """Samples whose partner is not in the split."""
 
 
-def find_pairs(split: Split, attribute: str, most: int | None = None) -> Pairs:
+def find_pairs(split: Split, attribute: str, most: int) -> Pairs:
     """The pairs of a split that differ in ``attribute``, at most the first ``most``.
 
     Raises:

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
+from aedist.data.loader import Stretch
 from aedist.errors import UserError
 from aedist.evaluation.metrics import DEFINITIONS
 from aedist.evaluation.run import Batches, EvaluationPlan, evaluate, read_batches, summarise
 from aedist.evaluation.showcase import one_of_each_class, spread
 from aedist.explore.encodings import check_ids, decode_images, encode_ids, image_errors, read_originals
+from aedist.explore.progress import now_and_then
 from aedist.explore.record import facts, title
 from aedist.pictures import grid
 from aedist.tracking.console import say_nothing
@@ -69,13 +71,9 @@ def reconstruct(
     return grid(rows, row_labels, (), title(trained, "reconstructions, mean squared errors"), cell_labels), numbers
 
 
-def _told(
-    batches: Batches, plan: EvaluationPlan, say: Callable[[str], None]
-) -> Iterator[tuple[tuple[int, int], Tensor]]:
-    """The batches as they are, with a line at every quarter of a large pass."""
-    quarter = 1
+def _told(batches: Batches, plan: EvaluationPlan, say: Callable[[str], None]) -> Iterator[tuple[Stretch, Tensor]]:
+    """The batches as they are, with a line now and then."""
+    progress = now_and_then(say)
     for (first, last), images in batches:
         yield (first, last), images
-        if plan.num_images > 2000 and last * 4 >= quarter * plan.num_images:
-            say(f"measured {last:,} of {plan.num_images:,}")
-            quarter = last * 4 // plan.num_images + 1
+        progress(f"measured {last:,} of {plan.num_images:,}")

@@ -71,7 +71,7 @@ def sample(
             words = f"samples of a Gaussian fitted to {len(z_nd):,} encodings"
         else:
             say(f"fitting {components} Gaussians to {len(z_nd):,} encodings of {z_nd.shape[1]:,} numbers")
-            density = fit_mixture(z_nd, components, seed)
+            density = fit_mixture(z_nd, components, seed, say)
             if not density.has_converged:
                 say("the mixture has not settled in its rounds; its samples may be better with more --encodings")
             numbers |= {"components": components, "has_converged": density.has_converged}
