@@ -15,6 +15,7 @@ largest variances quickly, and departs from there.
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
@@ -27,6 +28,7 @@ PRESETS: dict[int, tuple[int, tuple[int, ...]]] = {
 """``patch`` and ``channels`` by the images' longer side, where they are not given."""
 
 _GROUP_CHANNELS = 16
+_LARGEST_LOG_STD = 5.0
 
 
 class Residual(nn.Module):
@@ -106,9 +108,13 @@ class Residual(nn.Module):
         )
 
     def posterior(self, x_bchw: Tensor) -> Gaussian:
-        """Images (B, C, H, W) in [0, 1] to q(z | x); for the Gaussian posterior alone."""
+        """Images (B, C, H, W) in [0, 1] to q(z | x); for the Gaussian posterior alone.
+
+        The logarithm of the standard deviation is bent to stay within -5 and 5, since its exponential would let one
+        bad step of training run away (as in Vahdat and Kautz, "NVAE", 2020, their code).
+        """
         mean, log_std = self.encoder(x_bchw).chunk(2, dim=1)
-        return Gaussian(mean, log_std)
+        return Gaussian(mean, _LARGEST_LOG_STD * torch.tanh(log_std / _LARGEST_LOG_STD))
 
     def encode(self, x_bchw: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] to encodings, (B, latent_dim) or (B, latent_dim, h, w)."""
