@@ -106,5 +106,6 @@ def _shown(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """A text on one line: what cannot be printed is escaped as Python does."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    """A text on one line of bearable length: what cannot be printed is escaped as Python does."""
+    text = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return text if len(text) <= 2 * _LONGEST_SHOWN else f"{text[: 2 * _LONGEST_SHOWN]}..."
