@@ -80,6 +80,22 @@ def test_any_text_is_an_expression_or_one_clear_line(text: str) -> None:
     assert bool(terms) == (line == "no error")
 
 
+WORDS = ("glasses", "man", "hair", "=", "black", "'t-shirt'", "class", "age", "30", "&", "|", "!", "(", ")", "+", "-")
+
+
+@given(st.lists(st.sampled_from(WORDS)), st.none() | st.integers(0, 5))
+def test_any_words_are_understood_or_refused_in_one_clear_line(words: list[str], label: int | None) -> None:
+    text, line, known = " ".join(words), "", list[bool | None]()
+    try:
+        terms = parse(text)
+        known = [compile_condition(term.condition, INDEX, text)(label, {"glasses": True}) for term in terms]
+    except UserError as error:
+        line = str(error)
+    assert line.isprintable()
+    assert all(one in (True, False, None) for one in known)
+    assert bool(known) != bool(line)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

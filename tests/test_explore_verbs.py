@@ -81,6 +81,7 @@ def test_the_vector_of_glasses_beats_doing_nothing_and_random_vectors(trained: T
     picture, numbers = measure_attribute(trained, say=told.append)
     assert numbers["beats"] == {"nothing": True, "random": True}
     assert "beats both controls" in numbers["verdict"] == told[-1]
+    assert told[-2].startswith("outside the region where the pairs differ: ")
     assert numbers["pairs"] == {"measured": 30, "samples_without_partner": 0}
     assert (numbers["vector"]["having"], numbers["vector"]["without"]) == (80, 80)
     whole, region = numbers["whole"], numbers["region"]

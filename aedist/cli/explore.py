@@ -78,7 +78,7 @@ def _add(verbs: Any, name: str, use: "Use", words: str) -> Any:
     verb.add_argument("folder", type=Path, metavar="RUN", help="the run's directory")
     verb.add_argument("--checkpoint", default="last", metavar="WHICH", help="last, best or a step's number")
     verb.add_argument("--split", help="the split whose images are used; the configuration's evaluation if left out")
-    verb.add_argument("--name", help=f"of what is written: RUN/explore/NAME.png and .json ({name})")
+    verb.add_argument("--name", help="of what is written: RUN/explore/NAME.png and .json (what was done)")
     verb.set_defaults(run=partial(_run, name, use))
     return verb
 

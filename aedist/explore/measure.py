@@ -105,6 +105,11 @@ def measure_attribute(
 
     results, wins = _judge(errors, seed)
     verdict = _verdict(attribute, results, wins)
+    outside = results["outside"]
+    say(
+        f"outside the region where the pairs differ: {_number(outside['plus_vector'])} with the vector, "
+        f"{_number(outside['nothing'])} doing nothing, {_number(outside['random'])} random"
+    )
     say(verdict)
     numbers = facts(trained, "measure") | {
         "attribute": attribute,
@@ -197,6 +202,10 @@ def _verdict(attribute: str, results: dict[str, Any], wins: dict[str, bool]) -> 
         f"nothing {means['nothing']:.5f}, random {means['random']:.5f}, the partner's reconstruction "
         f"{means['best']:.5f}{gain}"
     )
+
+
+def _number(result: dict[str, Any]) -> str:
+    return "no such pixels" if result["mean"] is None else f"{result['mean']:.5f}"
 
 
 def _draw(
