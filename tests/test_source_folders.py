@@ -93,10 +93,12 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path: Path, held_out: str):
     glasses(tmp_path / "train", each=3)
     glasses(tmp_path / held_out, each=2)
     save(tmp_path / "extra" / "glasses" / "1.png")
+    save(tmp_path / "sheet.png")
     assert len(opened(tmp_path)) == 6
     assert len(opened(tmp_path, "test")) == 4
     assert opened(tmp_path, "test").classes == ("glasses", "no_glasses")
     assert any("1 folders beside train" in line and "extra" in line for line in opened(tmp_path).remarks)
+    assert any("2 images outside" in line and "sheet.png" in line for line in opened(tmp_path).remarks)
 
 
 def test_what_is_no_image_is_named_counted_and_recorded(tmp_path: Path):
@@ -223,7 +225,8 @@ def test_a_tree_of_any_depth_and_names_has_no_classes(tmp_path: Path):
         ([], by_class, "holds no images"),
         (["a.png"], by_class, "holds no folder of a class; put the images"),
         (["train/a/1.png"], by_class, "has a folder train, but none of test, val"),
-        (["README.md"], of_tree, "holds no images"),
+        (["README.md"], of_tree, "holds no images .*; name the folder"),
+        (["train/a.tar", "test/a.tar", "sheet.png"], of_tree, "test: holds no images .*; these are shards"),
     ],
 )
 def test_a_wrong_layout_is_told(tmp_path: Path, layout: list[str], source: Any, told: str):
@@ -231,6 +234,7 @@ def test_a_wrong_layout_is_told(tmp_path: Path, layout: list[str], source: Any, 
         if name.endswith("png"):
             save(tmp_path / name)
         else:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
     with pytest.raises(UserError, match=told):
         opened(tmp_path, "test", source)

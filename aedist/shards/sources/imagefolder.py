@@ -76,11 +76,14 @@ def by_class(originals: Mapping[str, Path], split: str, options: FolderOptions, 
     tree = _look(originals, split)
     below = tree.folders.get(split, "")
     classes = _class_folders(tree, tree.folders.get(_TRAIN, below))
-    members = {name: [file for file in tree.images if file.startswith(f"{below}{name}/")] for name in classes}
+    members: dict[str, list[str]] = {name: [] for name in classes}
+    stray: list[str] = []
+    for name in tree.images:
+        if name.startswith(below):
+            folder, slash, _ = name.removeprefix(below).partition("/")
+            (members[folder] if slash and folder in members else stray).append(name)
     where = shown(str(tree.files.place / below))
-    if stray := sorted(
-        {name for name in tree.images if name.startswith(below)} - {name for many in members.values() for name in many}
-    ):
+    if stray:
         raise UserError(
             f"{where}: {len(stray):,} images lie in no folder of a class that is trained on: {_list(stray)}; move each "
             f"into one, or use the recipe folder, which has no classes"
@@ -118,23 +121,28 @@ def _look(originals: Mapping[str, Path], split: str) -> _Tree:
     files = FolderFiles(place)
     sizes = files.sizes()
     kinds = sort_kinds(list(sizes))
-    if not kinds.images:
-        raise UserError(f"{place}: holds no images (.png, .jpg, .jpeg, .bmp, .webp); name the folder that holds them")
     top = sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
     folders: dict[str, str] = {}
     passed_over: list[str] = []
+    outside: list[str] = []
     if _TRAIN in top:
         held_out = [name for name in _HELD_OUT if name in top]
         folders = {_TRAIN: f"{_TRAIN}/", **({_TEST: f"{held_out[0]}/"} if held_out else {})}
         passed_over = sorted(set(top) - {folder[:-1] for folder in folders.values()})
         if split not in folders:
             raise UserError(f"{place}: has a folder train, but none of {', '.join(_HELD_OUT)} for split test; add one")
+        outside = [name for name in kinds.images if not name.startswith(tuple(folders.values()))]
+    if not any(name.startswith(folders.get(split, "")) for name in kinds.images):
+        tars = [name for name in kinds.others if name.endswith(".tar")]
+        fix = "these are shards: 'aedist shards index' makes them usable" if tars else "name the folder that holds them"
+        raise UserError(f"{place / folders.get(split, '')}: holds no images (.png, .jpg, .jpeg, .bmp, .webp); {fix}")
     remarks = [
         f"{place}: passed over: {len(names):,} {what}: {_list(names)}"
         for what, names in (
             ("that are no images", kinds.others),
             ("that are hidden", kinds.hidden),
             ("folders beside train that no split of this recipe takes", passed_over),
+            ("images outside the folders of the splits", outside),
         )
         if names
     ]
@@ -142,6 +150,7 @@ def _look(originals: Mapping[str, Path], split: str) -> _Tree:
         "num_no_images": len(kinds.others),
         "no_images": [shown(name) for name in kinds.others],
         "num_hidden": len(kinds.hidden),
+        "num_outside": len(outside),
         "folders_passed_over": [shown(name) for name in passed_over],
     }
     return _Tree(files, sizes, kinds.images, folders, tuple(remarks), notes)
