@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 _GRAMMAR = """\
 The expression adds and subtracts groups of images: "glasses & man - man + woman". A group is a class, an attribute,
 or such joined by & (and), | (or), ! (not) and parentheses. A class or an attribute that is true or false is named by
-itself, another attribute by name=value, and class=NAME is always the class. Names with other characters than letters,
-digits, _ and . stand in quotes: 't-shirt' without them would be t minus shirt. Put the whole in quotes for the shell;
-where it begins with a minus sign, put -- before it."""
+itself, another attribute by name=value; class=NAME is the class where an attribute has its name too. Names with other
+characters than letters, digits, _ and . stand in quotes: 't-shirt' without them would be t minus shirt. Put the whole
+in quotes for the shell; where it begins with a minus sign, put -- before it."""
 
 
 def add_verbs(verbs: Any) -> None:

@@ -3,6 +3,9 @@ fulfil it.
 
 Whether a condition holds can be unknown: where a sample has no class, or lacks the attribute. Unknown is told from
 false as in Kleene's logic, so that ``!glasses`` takes the images that are known to show none, and no others.
+
+A name that is a class and a true or false attribute, as ``glasses`` is where two folders became classes and attributes
+too, means the attribute; ``class=glasses`` is always the class.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,11 +59,7 @@ def _compile_name(name: Name, index: Index, text: str) -> Test:
     labels, kind = _labels(name.name, index), index.attributes.get(name.name)
     if name.value is not None:
         return _compile_value(name, name.value, index, text)
-    if labels and kind is not None:
-        raise mistake(
-            text, name.position, f"{name.name} is a class and an attribute; write {_CLASS}={name.name} or name=value"
-        )
-    if labels:
+    if labels and kind != "bool":
         return lambda label, _: None if label is None else label in labels
     if kind is None:
         raise _unknown(name, name.name, [*index.classes, *index.class_ids, *index.attributes], index, text)
