@@ -19,6 +19,7 @@ from aedist.shards.sources.files import Files, FolderFiles, shown, sort_kinds
 from aedist.shards.sources.photographs import Framing, find_problem, frame
 
 _TRAIN, _TEST = _SPLITS = ("train", "test")
+_MOST_RECORDED = 100  # names of files that are no images; all are counted
 _HELD_OUT = ("test", "val", "valid", "validation")
 """The folders that may hold split test, the first that is there."""
 
@@ -148,7 +149,7 @@ def _look(originals: Mapping[str, Path], split: str) -> _Tree:
     ]
     notes = {
         "num_no_images": len(kinds.others),
-        "no_images": [shown(name) for name in kinds.others],
+        "no_images": [shown(name) for name in kinds.others[:_MOST_RECORDED]],
         "num_hidden": len(kinds.hidden),
         "num_outside": len(outside),
         "folders_passed_over": [shown(name) for name in passed_over],
