@@ -64,9 +64,10 @@ def arithmetic(
     store = ShardStore(split.folder, split.index)
 
     decoded = decode_images(trained, torch.cat([means_td, result_d[None]]))
-    real = read_originals(split, [*(group.sample_ids[0] for group in groups), nearest])
+    examples = _examples(groups)
+    real = read_originals(split, [*examples, nearest])
     heads = [*(_head(group, first=number == 0) for number, group in enumerate(groups)), "= result"]
-    below = [*("one of them" for _ in groups), f"nearest: {store.key(nearest)}"]
+    below = [*(f"one of them: {store.key(example)}" for example in examples), f"nearest: {store.key(nearest)}"]
     rows, row_labels, cell_labels = [decoded, real], ["decoded", "real"], [[], below]
     if apply_to:
         rows += _apply(trained, apply_to, result_d)
@@ -97,6 +98,14 @@ def arithmetic(
     }
     words = f"{printable(expression)}, means of at most {num_images} images"
     return grid(rows, row_labels, heads, title(trained, words), cell_labels), numbers
+
+
+def _examples(groups: Sequence[Group]) -> list[int]:
+    """The first image of each group that is not shown for a group before it; the first where all are."""
+    chosen = list[int]()
+    for group in groups:
+        chosen.append(next((one for one in group.sample_ids if one not in chosen), group.sample_ids[0]))
+    return chosen
 
 
 def _head(group: Group, *, first: bool) -> str:
