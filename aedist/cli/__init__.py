@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from aedist.cli import explore, runs, shards
+from aedist.cli import explore, models, runs, shards
 from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, DataDamage, Interrupted, ToldByRankZero, UserError
 
 
@@ -65,6 +65,6 @@ def _parser() -> argparse.ArgumentParser:
         "checkpointed, start again; 1 a fault.",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for kind in (shards, runs, explore):
+    for kind in (shards, runs, explore, models):
         kind.add_verbs(verbs)
     return parser
