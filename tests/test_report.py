@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from aedist.configfile import parse_config, to_yaml
@@ -467,3 +468,25 @@ def test_number_is_nan_where_there_is_none():
     assert number({"a": {"b": 2}}, "a", "b") == 2
     assert np.isnan(number({"a": 1}, "a", "b"))
     assert np.isnan(number({"a": None}, "a"))
+
+
+def test_a_variational_run_shows_each_term_its_samples_and_the_uses_of_its_encodings(tmp_path):
+    folder = make_run(tmp_path / "faces_vae")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["objective"] = {"squared_error": 1.0, "kl": 0.5, "lpips_net": "alex", "kl_warmup_images": 7}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for record in records:
+        for group, value in (("terms", 30.0), ("sums", 3000.0)):
+            if group in record:
+                record[group] |= {"kl": value, "rate": value}
+    write_records(folder, records)
+    for step in (100, 200):
+        strip(folder / "images" / "samples" / f"step-{step:09d}.png", brightness=step)
+    strip(folder / "explore" / "arithmetic-measure.png", brightness=9)
+    page = report(folder)
+    assert "loss of an image (1 \N{MULTIPLICATION SIGN} squared_error + 0.5 \N{MULTIPLICATION SIGN} kl)" in page.text
+    assert "kl of an image, unweighted" in page.text
+    assert "Samples of the prior, from the same noise as training went on" in page.text
+    assert "arithmetic-measure: Mean encodings of groups of images, added and subtracted." in page.text
+    assert "Samples of the prior" not in report(make_run(tmp_path / "plain")).text

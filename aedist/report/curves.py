@@ -5,23 +5,46 @@ Curves are over epochs, that is over images seen, so that runs of other batch si
 
 from markupsafe import Markup
 
+from aedist.config import TERM_NAMES
 from aedist.report import words
 from aedist.report.figures import Panel, draw
 from aedist.report.read import Run, number
 
 
 def loss_curve(run: Run) -> Markup | None:
-    """The weighted sum of the terms at each record, and its mean over each finished epoch; None without records."""
+    """The loss at each record and its mean over each finished epoch; below it each of several terms; or None.
+
+    A term's weight is the configuration's, so that the mean of an epoch in which the KL warms up is what the loss
+    would be at full weight.
+    """
     if not run.train:
         return None
-    weights = run.config.get("objective", {})
+    weights = _weights(run)
     means: list[tuple[float, float]] = []
     for record in run.epochs:
-        total = sum(number(weights, name) * number(record, "sums", name) for name in record.get("sums", {}))
+        total = sum(weight * number(record, "sums", name) for name, weight in weights.items())
         means.append((number(record, "epoch") - 0.5, total / images_per_epoch(run)))
     line = [(number(record, "epoch"), number(record, "loss")) for record in run.train]
     alt = f"Training loss on {data_name(run)}: {_from_to([y for _, y in line])}"
-    return draw("loss", alt, [Panel(_loss_label(run), line, means, _marks(run))])
+    return draw("loss", alt, [Panel(_loss_label(run), line, means, _marks(run)), *_term_panels(run)])
+
+
+def _term_panels(run: Run) -> list[Panel]:
+    """A panel for each term, where there are several."""
+    names = list(run.train[-1].get("terms", {}))
+    if len(names) < 2:
+        return []
+    panels: list[Panel] = []
+    for name in names:
+        line = [(number(record, "epoch"), number(record, "terms", name)) for record in run.train]
+        panels.append(Panel(f"{name.replace('_', ' ')} of an image, unweighted", line, marks=_marks(run)))
+    return panels
+
+
+def _weights(run: Run) -> dict[str, float]:
+    """The terms that were minimised, and their weights."""
+    objective = run.config.get("objective", {})
+    return {name: number(objective, name) for name in TERM_NAMES if number(objective, name) > 0}
 
 
 def evaluation_curves(run: Run) -> Markup | None:
@@ -63,7 +86,7 @@ def _marks(run: Run) -> tuple[float, ...]:
 
 
 def _loss_label(run: Run) -> str:
-    weights = {name: weight for name, weight in run.config.get("objective", {}).items() if weight}
+    weights = _weights(run)
     if weights == {"squared_error": 1}:
         return "squared error of an image (sum over its pixels)"
     return (

@@ -16,11 +16,20 @@ from aedist.whole import write_whole
 
 REPORT_NAME = "report.html"
 _MOST_STRIPS = 12
+_MOST_SAMPLES = 4
 _CAPTIONS = {
     "reconstructions": "Images above their reconstructions.",
     "best": "The images with the smallest error, above their reconstructions.",
     "median": "Images with a middling error, above their reconstructions: what to expect.",
     "worst": "The images with the largest error, above their reconstructions.",
+}
+
+_CAPTION_OF_USE = {
+    "reconstruct": "Images above their reconstructions.",
+    "sample": "Images decoded from encodings that were drawn at random.",
+    "interpolate": "From one image's encoding to another's, on a line and on an arc.",
+    "traverse": "One direction of the encodings a row.",
+    "arithmetic": "Mean encodings of groups of images, added and subtracted.",
 }
 
 
@@ -55,6 +64,8 @@ def render(run: Run) -> str:
         evaluations=curves.evaluation_curves(run),
         has_best=any(record.get("best") for record in run.evaluations),
         strips=_strips(run),
+        samples=_samples(run),
+        explored=_uses(run),
         epochs=_epoch_rows(run),
         speed=_speed(run),
         speed_figure=curves.speed_curves(run),
@@ -84,10 +95,25 @@ def _shown(path: Path, caption: str) -> dict[str, Any]:
     return {"caption": caption, "picture": pictures.picture(image)}
 
 
-def _strip_paths(run: Run) -> list[Path]:
+def _samples(run: Run) -> list[dict[str, Any]]:
+    """What the same noise was decoded to at some evaluations, evenly spaced."""
+    paths = pictures.spread(_strip_paths(run, "samples"), _MOST_SAMPLES)
+    return [_shown(path, f"{_when(run, path).capitalize()}.") for path in paths]
+
+
+def _uses(run: Run) -> list[dict[str, Any]]:
+    """The pictures that the verbs which use encodings have left, each named after its verb."""
+    shown: list[dict[str, Any]] = []
+    for path in sorted((run.folder / "explore").glob("*.png")):
+        what = next((caption for verb, caption in _CAPTION_OF_USE.items() if path.stem.startswith(verb)), "")
+        shown.append(_shown(path, f"{path.stem}: {what}" if what else path.stem))
+    return shown
+
+
+def _strip_paths(run: Run, kind: str = "reconstructions") -> list[Path]:
     """The pictures of the evaluations that count, by step."""
     last = number(run.last, "step")
-    paths = {_step(path): path for path in sorted((run.folder / "images" / "reconstructions").glob("step-*.png"))}
+    paths = {_step(path): path for path in sorted((run.folder / "images" / kind).glob("step-*.png"))}
     return [paths[step] for step in sorted(paths) if not step > last]
 
 

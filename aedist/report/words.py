@@ -27,6 +27,7 @@ _METRICS = {
     "mse": Metric("MSE", "squared intensity, 0 to 1", 5, "lower is better"),
     "psnr": Metric("PSNR", "dB", 2, "higher is better"),
     "ssim": Metric("SSIM", "no unit, at most 1", 4, "higher is better"),
+    "rate": Metric("Rate", "nats an image", 2, "the information in an encoding"),
 }
 
 
