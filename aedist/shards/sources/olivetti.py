@@ -20,7 +20,8 @@ from pydantic import Field, field_validator
 from aedist.assets import Collection
 from aedist.config import Section, key
 from aedist.errors import UserError
-from aedist.routes import Asset, from_package
+from aedist.packages import from_package
+from aedist.routes import Asset
 from aedist.shards.attributes import write_attributes
 from aedist.shards.png import encode_png
 from aedist.shards.recipe import ImageRecipe
