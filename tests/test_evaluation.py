@@ -27,6 +27,7 @@ from aedist.evaluation.showcase import one_of_each_class, reconstructions, sprea
 from aedist.evaluation.verb import evaluate_run
 from aedist.models.output import Output
 from aedist.place import Asked, Place
+from aedist.rundir import RunDir
 from aedist.shards.index import read_index
 from aedist.tracking.tracker import Tracker
 from aedist.training.periodic import PeriodicEvaluation
@@ -299,7 +300,7 @@ def periodic(tmp_path: Path, shards: Path) -> Callable[..., PeriodicEvaluation]:
         tracker = Tracker([sink] if sink else [])
         plan = make_plan(config, split.index)
         return PeriodicEvaluation(
-            config, open_split(str(shards), "test"), plan, ALONE, state, tracker, tmp_path / "pictures"
+            config, open_split(str(shards), "test"), plan, ALONE, state, tracker, RunDir(tmp_path / "run")
         )
 
     return make
@@ -358,5 +359,5 @@ def test_the_best_step_is_that_of_the_lowest_error_and_never_of_a_nan(
     assert sink.told[0]["metrics"] == dict.fromkeys(METRICS)
     assert [path.name for path in sink.pictures] == [f"step-{step:09d}.png" for step in range(6)]
     for path in sink.pictures:
-        assert path.parent == tmp_path / "pictures"
+        assert path.parent == tmp_path / "run" / "images" / "reconstructions"
         Image.open(path).load()

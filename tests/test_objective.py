@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aedist.config import Objective as Weights
 from aedist.config import Optim
@@ -176,6 +176,29 @@ def test_the_notebooks_vae_is_trained_step_for_step(rng: np.random.Generator) ->
     for (name, a), b in zip(notebook.named_parameters(), ours.parameters(), strict=True):
         torch.testing.assert_close(b, a, rtol=0, atol=1e-10, msg=lambda told, name=name: f"{name}: {told}")
         assert not torch.equal(a, get_model("vae", **size).double().state_dict()[name])
+
+
+class Brightness(nn.Module):
+    """Stands in for LPIPS: the squared difference of two images' means, (B,)."""
+
+    def forward(self, x_bchw: Tensor, y_bchw: Tensor) -> Tensor:
+        return (x_bchw.flatten(1).mean(1) - y_bchw.flatten(1).mean(1)).square()
+
+
+def test_the_perceptual_term_is_what_its_network_says_of_original_and_reconstruction(
+    images: tuple[Tensor, Tensor],
+) -> None:
+    x, guess = images
+    weights = Weights.model_validate({"squared_error": 1.0, "lpips": 300.0})
+    objective = make_objective(weights, variational=False, perceptual=Brightness())
+    assert objective.names == ("squared_error", "lpips")
+    loss, terms = objective(x, output_of(guess), micro_batches=3)
+    by_image = (x.flatten(1).mean(1) - guess.flatten(1).mean(1)).square()
+    torch.testing.assert_close(terms[:, 1], by_image.detach().reshape(3, 2).mean(1), rtol=1e-13, atol=0)
+    (both,) = torch.autograd.grad(loss, guess, retain_graph=True)
+    (alone,) = torch.autograd.grad(objective_of(squared_error=1.0)(x, output_of(guess))[0], guess)
+    expected = alone + 300 * torch.autograd.grad(by_image.mean(), guess)[0]
+    torch.testing.assert_close(both, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_terms_of_weight_zero_are_not_computed_but_the_kl_is_always_watched() -> None:

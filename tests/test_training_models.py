@@ -124,3 +124,24 @@ def test_a_model_that_does_not_fit_the_images_is_one_line(tmp_path: Path, pictur
         "aedist: model.kind: conv: images of 16 x 16 cannot be halved 5 times (model.depth); their sides must be "
         "multiples of 32"
     )
+
+
+@pytest.mark.parametrize(
+    ("side", "told"),
+    [
+        (16, "objective.lpips: images of 16 x 16 are too small for alex, which needs 31 x 31; "),
+        (32, "objective.lpips: the weights of its network alex are not in "),
+    ],
+)
+def test_an_lpips_term_that_cannot_be_computed_is_refused_before_anything_is_written(
+    tmp_path: Path, side: int, told: str
+) -> None:
+    for split in ("train", "test"):
+        write_split(tmp_path / "data" / split, (12,), seed=1, shape=(side, side, 3))
+    config = write_config(tmp_path / "c.yaml", tmp_path / "data", tmp_path / "run", objective={"lpips": 10.0})
+    launched = launch(tmp_path, 2, "train", config, environment={"XDG_CACHE_HOME": str(tmp_path / "empty")})
+    assert launched.wait() == [2, 2]
+    (line,) = [line for line in launched.text().splitlines() if line.startswith("aedist:")]
+    assert line.startswith(f"aedist: {told}")
+    assert (side == 16) or line.endswith("run 'aedist fetch lpips' first")
+    assert not (tmp_path / "run").exists()

@@ -23,6 +23,7 @@ from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, UserError
 from aedist.export import export
 from aedist.models.norm import batch_norms
 from aedist.objective import make_objective
+from aedist.perceptual import check_shape
 from aedist.place import Asked, Place, take_place
 from aedist.rundir import RunDir
 from aedist.summary import plan_lines
@@ -66,6 +67,8 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
             f"{config.data.split} {split.index.image_shape}; name a split of the same shape"
         )
     image_shape, plan = split.index.image_shape, make_plan(config, split.index)
+    if config.objective.lpips:
+        check_shape(config.objective.lpips_net, image_shape)
     sees_batch = bool(batch_norms(sketch_model(config.model, image_shape)))
     slots, cadence = assigned(plan.num_micro, asked.rank, asked.world), make_cadence(config.train, plan)
     is_resident(config.data, split)
@@ -73,6 +76,12 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     place = take_place(asked, config.train.precision, threads)
     place.agree(_facts_of_run(config, split, evaluated))
     say = speaker(console) if place.is_zero else say_nothing
+    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+    objective = make_objective(
+        config.objective,
+        variational=is_variational(config.model),
+        perceptual=_perceptual(config, cache, place.device, dtype),
+    )
 
     # where it goes on
     run, state = RunDir(Path(config.run.dir)), fresh_state(config, split, place)
@@ -86,12 +95,6 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     opening = place.from_rank_zero(open_on_rank_zero)
     if opening.checkpoint:
         state.restore(*load_checkpoint(opening.checkpoint))
-    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
-    objective = make_objective(
-        config.objective,
-        variational=is_variational(config.model),
-        perceptual=_perceptual(config, cache, place, dtype),
-    )
     for line in plan_lines(config, split, plan, place.world, cadence.last_step, state.progress.step):
         say(line)
 
@@ -172,13 +175,17 @@ def _facts_of_run(config: Config, *splits: Split) -> dict[str, str]:
     return facts | {f"version of {name}": version(name) for name in ("aedist", "torch")}
 
 
-def _perceptual(config: Config, cache: Path, place: Place, dtype: torch.dtype) -> nn.Module | None:
-    """The network of the LPIPS term, where it has a weight. Only then is the library imported."""
+def _perceptual(config: Config, cache: Path, device: torch.device, dtype: torch.dtype) -> nn.Module | None:
+    """The network of the LPIPS term, where it has a weight. Only then is its library imported.
+
+    Raises:
+        UserError: if its weights were not fetched.
+    """
     if not config.objective.lpips:
         return None
-    from aedist.perceptual import load_perceptual  # noqa: PLC0415 (it takes a second, and few runs need it)
+    from aedist.perceptual import load_perceptual  # noqa: PLC0415 (a second, and few runs need it)
 
-    return load_perceptual(config.objective.lpips_net, cache, place.device, dtype)
+    return load_perceptual(config.objective.lpips_net, cache, device, dtype)
 
 
 def _save(run: RunDir, keep_last: int, state: TrainState, ledger: Ledger, tracker: Tracker, place: Place) -> None:
