@@ -26,10 +26,10 @@ class Launched:
     processes: Sequence[BaseProcess]
     outputs: Sequence[Path]
 
-    def wait(self) -> list[int | None]:
+    def wait(self, patience_seconds: float = PATIENCE_SECONDS) -> list[int | None]:
         """Exit codes by rank; negative for a signal. A process that does not end is killed and fails the test."""
         for process in self.processes:
-            process.join(PATIENCE_SECONDS)
+            process.join(patience_seconds)
         stuck = [process for process in self.processes if process.is_alive()]
         for process in stuck:
             process.kill()
@@ -75,10 +75,16 @@ def launch(
     return Launched(processes, outputs)
 
 
-def run(folder: Path, world: int, *words: object, environment: dict[str, str] | None = None) -> Launched:
+def run(
+    folder: Path,
+    world: int,
+    *words: object,
+    environment: dict[str, str] | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> Launched:
     """As ``launch``, and wait until all have ended well."""
     launched = launch(folder, world, *words, environment=environment)
-    codes = launched.wait()
+    codes = launched.wait(patience_seconds)
     assert codes == [0] * world, f"exit codes {codes}; output:\n" + "\n".join(launched.text(r) for r in range(world))
     return launched
 
