@@ -47,7 +47,10 @@ def cross_entropy(x_bchw: Tensor, output: Output) -> Tensor:
     Pixels are probabilities of being lit, so it is not zero where grey is reproduced exactly.
     """
     reconstruction = output.reconstruction.to(x_bchw.dtype)
-    return F.binary_cross_entropy(reconstruction, x_bchw, reduction="none").flatten(1).sum(1)
+    # torch ends the process at a NaN, on a GPU even its context; here it is the value, and the loop skips the step
+    lost = reconstruction.isnan()
+    by_pixel = F.binary_cross_entropy(reconstruction.masked_fill(lost, 0.5), x_bchw, reduction="none")
+    return by_pixel.masked_fill(lost, torch.nan).flatten(1).sum(1)
 
 
 def rate(x_bchw: Tensor, output: Output) -> Tensor:

@@ -82,6 +82,22 @@ def test_a_half_precision_reconstruction_is_compared_in_full_precision() -> None
     assert loss.item() == pytest.approx(3072 * 0.0625**2, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["squared_error", "absolute_error", "cross_entropy"])
+def test_a_reconstruction_that_is_not_a_number_is_a_value_of_its_image_alone_and_no_crash(
+    images: tuple[Tensor, Tensor], name: str
+) -> None:
+    """torch's cross-entropy raises at it, and on a GPU takes the process along; the loop is to skip the step."""
+    x, guess = images
+    whole = objective_of(**{"squared_error": 0.0, name: 1.0})(x, output_of(guess), micro_batches=6)[1]
+    spoilt = guess.detach().clone()
+    spoilt[2, 0, 0, 0] = torch.nan
+    loss, terms = objective_of(**{"squared_error": 0.0, name: 1.0})(x, output_of(spoilt), micro_batches=6)
+    assert loss.isnan()
+    assert terms[:, 0].isnan().nonzero().flatten().tolist() == [2]
+    others = [0, 1, 3, 4, 5]
+    assert torch.equal(terms[others], whole[others])
+
+
 @pytest.fixture
 def drawn(images: tuple[Tensor, Tensor]) -> tuple[Tensor, Output]:
     """The images and an output with a posterior over 4 numbers, some of them all but collapsed."""
