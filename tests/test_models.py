@@ -192,6 +192,16 @@ def test_half_precision_logits_do_not_reach_0_and_1() -> None:
     assert to_unit(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
 
 
+@pytest.mark.parametrize("name", [name for name in SMALL if is_variational(small(name))])
+def test_a_posterior_found_in_half_precision_is_judged_in_single(name: str) -> None:
+    model, x = small(name), torch.rand(6, 3, 16, 24)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(x, torch.randn(6, *model.noise_shape))
+    assert output.posterior is not None
+    assert output.posterior.kl().dtype == output.latent.dtype == output.reconstruction.dtype == torch.float32
+    assert output.posterior.kl().min() >= 0
+
+
 def test_an_unknown_model_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="there is no model 'vit'; there are mlp, conv, vae, residual"):
         aedist.get_model("vit")

@@ -79,5 +79,12 @@ def to_unit(logits: Tensor) -> Tensor:
 
     In half precision it would reach exactly 0 and 1 from logits of 6 on, and cross-entropy has no gradient there.
     """
-    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    return torch.sigmoid(wide)
+    return torch.sigmoid(at_least_single(logits))
+
+
+def at_least_single(tensor: Tensor) -> Tensor:
+    """The same numbers in single precision where autocast left them in half, else as they are.
+
+    A posterior's too: in half precision its KL would have two or three digits, and overflow from means of 256 on.
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -8,8 +8,8 @@ the one before, and becomes an encoding; the way back is the mirror image::
 What varies is a part: the latent is a vector or keeps the last level's (h, w), the posterior is a point or a
 Gaussian, attention stands at the lowest resolution or not. Group normalisation (Wu and He, 2018) sees one image at a
 time, so a model of this family behaves the same in training and in evaluation, for any batch. A residual block begins
-as the identity (its last convolution at zero), so that training starts from a linear autoencoder, which finds the
-largest variances quickly, and departs from there.
+as the identity but for a constant (the weights of its last convolution are zero), so that training starts from a
+linear autoencoder, which finds the largest variances quickly, and departs from there.
 """
 
 from itertools import pairwise
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
-from aedist.models.output import Gaussian, Output, to_unit
+from aedist.models.output import Gaussian, Output, at_least_single, to_unit
 
 PRESETS: dict[int, tuple[int, tuple[int, ...]]] = {
     64: (2, (64, 128, 256)),
@@ -113,7 +113,7 @@ class Residual(nn.Module):
         The logarithm of the standard deviation is bent to stay within -5 and 5, since its exponential would let one
         bad step of training run away (as in Vahdat and Kautz, "NVAE", 2020, their code).
         """
-        mean, log_std = self.encoder(x_bchw).chunk(2, dim=1)
+        mean, log_std = at_least_single(self.encoder(x_bchw)).chunk(2, dim=1)
         return Gaussian(mean, _LARGEST_LOG_STD * torch.tanh(log_std / _LARGEST_LOG_STD))
 
     def encode(self, x_bchw: Tensor) -> Tensor:

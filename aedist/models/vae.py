@@ -9,7 +9,7 @@ which 63 million stand in the two linear layers between 30,752 and 1,024.
 from torch import Tensor, nn
 
 from aedist.models.norm import BatchNorm
-from aedist.models.output import Gaussian, Output, to_unit
+from aedist.models.output import Gaussian, Output, at_least_single, to_unit
 
 
 class VAE(nn.Module):
@@ -72,7 +72,7 @@ class VAE(nn.Module):
     def posterior(self, x_bchw: Tensor) -> Gaussian:
         """Images (B, C, H, W) in [0, 1] to q(z | x), (B, latent_dim)."""
         hidden = self.features(x_bchw)
-        return Gaussian(self.mean(hidden), self.log_std(hidden))
+        return Gaussian(at_least_single(self.mean(hidden)), at_least_single(self.log_std(hidden)))
 
     def encode(self, x_bchw: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] to the means of their posteriors, (B, latent_dim)."""
