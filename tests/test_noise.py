@@ -1,5 +1,10 @@
 """The noise of a micro-batch is named by seed, step and slot, whoever draws it and in whatever company."""
 
+import os
+import subprocess
+import sys
+
+import pytest
 import torch
 
 from aedist.models import get_model
@@ -27,6 +32,15 @@ def test_seed_step_and_slot_each_give_other_numbers_and_the_same_key_the_same() 
     named = [vae_noise(seed)(step, (slot,)) for seed in (0, 1) for step in (0, 1) for slot in (0, 1)]
     assert all(not torch.equal(a, b) for i, a in enumerate(named) for b in named[:i])  # type: ignore[arg-type]
     assert torch.equal(vae_noise(1)(1, (1,)), named[-1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_a_cpu_with_other_instructions_draws_the_same(capability: str) -> None:
+    """torch is told by its environment to do without the instructions that this CPU has."""
+    code = "from aedist.noise import keyed_normal as draw; print(draw((4, 100), 2, 0).numpy().tobytes().hex())"
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == keyed_normal((4, 100), 2, 0).numpy().tobytes().hex()
 
 
 def test_it_is_standard_normal() -> None:
