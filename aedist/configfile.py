@@ -138,12 +138,15 @@ def differences(old: Config, new: Config) -> list[str]:
     """The keys that decide the result and differ, as ``key: old there, new here``.
 
     A run whose learning rate does not depend on its length may be made longer: at every step it is then
-    the same run. Where the data lie is placement too; that they are the same data, the index tells.
+    the same run. Where the data lie is placement too; that they are the same data, the index tells. Of models of
+    two kinds, ``model.kind`` and the keys that both have are told.
     """
     free = {"train.epochs", "train.steps"} if new.optim.schedule == "constant" else set[str]()
     there, here = result_keys(old), result_keys(new)
     return [
-        f"{key}: {there[key]} there, {here[key]} here" for key in here if there[key] != here[key] and key not in free
+        f"{key}: {there[key]} there, {here[key]} here"
+        for key in here
+        if key in there and there[key] != here[key] and key not in free
     ]
 
 

@@ -485,3 +485,10 @@ def test_a_run_may_be_made_longer_only_where_the_rate_does_not_depend_on_its_len
     for name in ("epochs", "steps"):
         found = changed("train", name, 20, optim={"schedule": schedule}, train={name: 10})
         assert found == ([] if free else [f"train.{name}: 10 there, 20 here"])
+
+
+def test_models_of_two_kinds_differ_in_their_kind_and_in_the_keys_that_both_have() -> None:
+    mlp, conv = (parse_config({"data": {"shards": "s"}, "model": {"kind": kind}}, kind) for kind in ("mlp", "conv"))
+    there = differences(mlp, conv)
+    assert there == ["model.kind: mlp there, conv here", "model.latent_dim: 20 there, 512 here"]
+    assert differences(conv, mlp) == ["model.kind: conv there, mlp here", "model.latent_dim: 512 there, 20 here"]
