@@ -85,8 +85,9 @@ def read_export(folder: Path, name: str | None = None) -> Exported:
         if found != record[_SHA256]:
             raise ValueError(f"{WEIGHTS} has sha256 {found}, not {record[_SHA256]}: damaged, or another model's")
         weights = load(content)
-        _check_types(weights, model.state_dict())
+        of_numbers = _check_types(weights, model.state_dict())
         model.load_state_dict(weights, assign=True)  # as they are, fp64 too
+        model.to(of_numbers)  # what is not saved as well, such as what batch normalisation keeps of a pass
     except KeyError as error:
         raise _refusal(told, f"{CONFIG} has no {error}") from error
     except (ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
@@ -109,8 +110,8 @@ def _refuse_shared(state: dict[str, Tensor]) -> None:
             raise ValueError(f"{owners[place]} and {name} share memory; a model cannot be exported so")
 
 
-def _check_types(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Counters stay whole numbers, and all else is in one arithmetic."""
+def _check_types(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> torch.dtype:
+    """Counters stay whole numbers, and all else is in one arithmetic, which is returned."""
     of_numbers: dict[torch.dtype, str] = {}
     for name, tensor in weights.items():
         if name not in expected:
@@ -123,6 +124,7 @@ def _check_types(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> Non
             raise ValueError(f"{name} is {tensor.dtype}, not {expected[name].dtype}")
     if len(of_numbers) > 1:
         raise ValueError(" but ".join(f"{name} is {dtype}" for dtype, name in of_numbers.items()))
+    return next(iter(of_numbers), torch.float32)
 
 
 def _tupled(value: Any) -> Any:

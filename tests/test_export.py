@@ -73,6 +73,7 @@ def test_a_model_comes_back_bit_for_bit(tmp_path: Path, kind: str, dtype: torch.
             assert torch.equal(found[name], tensor)
         with torch.no_grad():
             assert torch.equal(loaded(x).reconstruction, model(x).reconstruction)
+        assert loaded.train()(x).reconstruction.dtype == dtype, "it can be trained on"
     export(tmp_path / "again", aedist.load(tmp_path / "run"), {"kind": kind, "options": SMALL[kind]})
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "run" / "model" / name).read_bytes()
