@@ -126,6 +126,18 @@ def test_a_model_that_does_not_fit_the_images_is_one_line(tmp_path: Path, pictur
     )
 
 
+def test_a_micro_batch_too_small_for_batch_normalisation_is_one_line(tmp_path: Path, pictures: Path) -> None:
+    config = write_config(tmp_path / "c.yaml", pictures, tmp_path / "run", batch={"micro": 1, "num_micro": 2})
+    config.write_text(
+        config.read_text().replace("hidden_dim: 16\n  kind: mlp\n  latent_dim: 4", "kind: conv\n  depth: 4\n  width: 2")
+    )
+    launched = launch(tmp_path, 1, "train", config)
+    assert launched.wait() == [2]
+    assert launched.text().strip() == (
+        "aedist: batch.micro: 1 image of 16 x 16 leaves batch normalisation one number of a channel; take 2 or more"
+    )
+
+
 @pytest.mark.parametrize(
     ("side", "told"),
     [

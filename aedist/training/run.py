@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 import torch
 from torch import nn
 
-from aedist.architecture import sketch_model
+from aedist.architecture import check_micro_batch, sketch_model
 from aedist.cadence import make_cadence, micro_batches_a_round
 from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
 from aedist.config import Config, is_variational, model_options
@@ -69,7 +69,9 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     image_shape, plan = split.index.image_shape, make_plan(config, split.index)
     if config.objective.lpips:
         check_shape(config.objective.lpips_net, image_shape)
-    sees_batch = bool(batch_norms(sketch_model(config.model, image_shape)))
+    sketch = sketch_model(config.model, image_shape)
+    sees_batch = bool(batch_norms(sketch))
+    check_micro_batch(sketch, image_shape, plan.micro)
     slots, cadence = assigned(plan.num_micro, asked.rank, asked.world), make_cadence(config.train, plan)
     is_resident(config.data, split)
     threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
