@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
+import torch
+
+from aedist.architecture import sketch_model
 from aedist.cadence import make_cadence
 from aedist.config import Config
 from aedist.data.loader import Split
 from aedist.data.plan import Plan, assigned, make_plan, rounds
 from aedist.data.source import is_resident, open_split
 from aedist.errors import UserError
+from aedist.models import count_parameters
 
 
 def plan_of(config: Config, world: int) -> Iterator[str]:
@@ -48,6 +52,7 @@ def plan_lines(
         f"epoch     {plan.steps_per_epoch:,} steps; {plan.left_over} images are left over, others each time; "
         f"{plan.shuffle_shards} shards are shuffled together"
     )
+    yield f"model     {_describe_model(config, index.image_shape)}"
     yield (
         f"train     {last_step:,} steps = {last_step / plan.steps_per_epoch:.4g} epochs, {config.optim.name}, "
         f"learning rate {config.optim.lr:g} {config.optim.schedule}, {config.train.precision}, "
@@ -55,3 +60,13 @@ def plan_lines(
     )
     where = f", going on after step {first_step:,}" if first_step else ""
     yield f"run       {config.run.dir}, seed {config.run.seed}{where}"
+
+
+def _describe_model(config: Config, image_shape: tuple[int, int, int]) -> str:
+    """The model's kind, its size, and what an image becomes in it, found out without memory for its weights."""
+    model = sketch_model(config.model, image_shape)
+    height, width, channels = image_shape
+    with torch.device("meta"):
+        latent = model(torch.empty(2, channels, height, width)).latent
+    shape = " x ".join(str(size) for size in latent.shape[1:])
+    return f"{config.model.kind}, {count_parameters(model):,} parameters; an image becomes {shape} numbers"

@@ -193,12 +193,14 @@ def test_plan_says_what_would_run(tmp_path: Path, config: Path, shards: Path, pr
     launched = launch(tmp_path, 1, "plan", config, "train.steps=20", *processes, "optim.lr=0.5")
     assert launched.wait() == [0], launched.text()
     lines = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in launched.text().splitlines()}
-    assert list(lines) == ["data", "step", "epoch", "train", "run"]
+    assert list(lines) == ["data", "step", "epoch", "model", "train", "run"]
     assert lines["data"].startswith("blobs/train: 100 images of 12 x 12 x 1 in 7 shards, kept in memory, fingerprint ")
     share = "4 processes: 1 or 2 each in turn (gradient accumulation 2)"
     alone = "1 process: 6 each in turn (gradient accumulation 6)"
     assert lines["step"] == f"12 images = 6 micro-batches of 2, on {share if processes else alone}"
     assert lines["epoch"] == "8 steps; 4 images are left over, others each time; 7 shards are shuffled together"
+    # 144 x 16 + 16, 16 x 4 + 4 and the same back
+    assert lines["model"] == "mlp, 4,916 parameters; an image becomes 4 numbers"
     assert lines["train"] == "20 steps = 2.5 epochs, adam, learning rate 0.5 constant, fp32, reduction fast"
     assert lines["run"] == f"{tmp_path / 'run'}, seed 0"
     assert not (tmp_path / "run").exists(), "a plan writes nothing"
