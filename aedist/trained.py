@@ -56,7 +56,8 @@ def open_trained(
         say: told of unsound checkpoints and of averaged weights, on rank zero.
 
     Raises:
-        UserError: if there is no such run, checkpoint or split, or the split is other data than the run knows.
+        UserError: if there is no such run, checkpoint or split, the checkpoint is another model's, or the split is
+            other data than the run knows.
     """
     run = find_run(folder)
     config = load_run_config(run)
@@ -74,7 +75,13 @@ def open_trained(
     model = build_model(config.model, split.index.image_shape)
     if config.train.precision == "fp64":
         model = model.double()
-    model.load_state_dict(tensors["ema" if is_averaged else "model"])
+    try:
+        model.load_state_dict(tensors["ema" if is_averaged else "model"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{checkpoint}: does not fit the model that {run.config} describes; put that file back as the run wrote "
+            f"it, or use the version of aedist that trained it"
+        ) from error
     model.to(place.device).eval()
     return Trained(run, config, checkpoint, numbers["progress"]["step"], is_averaged, model, split, place)
 

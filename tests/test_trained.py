@@ -67,3 +67,12 @@ def test_another_split_is_checked_as_the_first(trained: Path, tmp_path: Path) ->
     finally:
         shutil.rmtree(shards / "train")
         shutil.copytree(kept, shards / "train")
+
+
+def test_a_checkpoint_of_another_model_than_the_configurations_is_one_line(trained: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("hidden_dim: 16", "hidden_dim: 17"))
+    with pytest.raises(UserError, match="step-000000002: does not fit the model that .*config.yaml describes") as told:
+        open_trained(copy)
+    assert len(str(told.value).splitlines()) == 1
