@@ -8,7 +8,7 @@ import torch
 
 from aedist.checkpoint import load_checkpoint, save_checkpoint
 from aedist.errors import UserError
-from aedist.export import load
+from aedist.pretrained import load
 from aedist.trained import open_another_split, open_trained
 from processes import run
 from samples import write_config, write_split
@@ -73,6 +73,6 @@ def test_a_checkpoint_of_another_model_than_the_configurations_is_one_line(train
     copy = shutil.copytree(trained, tmp_path / "copy")
     config = copy / "config.yaml"
     config.write_text(config.read_text().replace("hidden_dim: 16", "hidden_dim: 17"))
-    with pytest.raises(UserError, match="step-000000002: does not fit the model that .*config.yaml describes") as told:
+    with pytest.raises(UserError, match=r"step-000000002: does not fit the model that .*yaml describes") as told:
         open_trained(copy)
     assert len(str(told.value).splitlines()) == 1
