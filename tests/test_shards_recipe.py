@@ -60,6 +60,13 @@ def read_or_told(folder: Path, text: str) -> None:
         assert all(line.isprintable() and len(line) < 1000 for line in lines), lines
 
 
+def test_an_image_that_no_memory_holds_is_refused(tmp_path: Path):
+    text = (RECIPES[0].parent / "faces.yaml").read_text()
+    (tmp_path / "huge.yaml").write_text(text.replace("height: 256", "height: 10000000"))
+    with pytest.raises(UserError, match=r"image\.height: 10000000 is refused: it should be less than or equal to 8192"):
+        read_recipe(tmp_path / "huge.yaml")
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,11 @@ from aedist.errors import UserError
 from aedist.shards.build import build
 from aedist.shards.index import read_index
 from aedist.shards.lock import LOCK_NAME, locked
+from aedist.shards.png import encode_png
 from aedist.shards.recipe import Recipe
+from aedist.shards.samples import Unreadable
+from aedist.shards.sources import SOURCES, Source
+from aedist.shards.sources.imagefolder import FolderOptions
 from aedist.shards.workers import do_all
 
 NUM_IMAGES = 120
@@ -147,6 +152,38 @@ def test_what_was_begun_with_another_recipe_or_other_originals_is_begun_again(pi
     other = tmp_path / "three"
     build(Recipe.model_validate(values(seed=1)), other, tmp_path, ignore, pictures)
     assert contents(tmp_path / "two") == contents(other)
+
+
+@dataclass(frozen=True)
+class OneBad:
+    """Twenty grey images, of which one may not be read today."""
+
+    bad: int | None
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, number: int) -> dict[str, bytes]:
+        if number == self.bad:
+            raise Unreadable(f"{number}.png", "the disk says no")
+        return {"png": encode_png(np.full((8, 8, 3), number, dtype=np.uint8))}
+
+
+def test_an_original_that_was_mended_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By name and size it is the same as before, so that the build goes on where it was."""
+    image = {"height": 8, "width": 8, "channels": 3, "encoding": "png"}
+    recipe = Recipe.model_validate(values(splits={"train": {}}, image=image))
+    said: list[str] = []
+    for bad in (3, None):
+        source = Source(None, lambda *_, bad=bad: OneBad(bad), FolderOptions)
+        monkeypatch.setitem(SOURCES, "folder", source)
+        if bad is None:
+            build(recipe, tmp_path / "out", tmp_path, said.append, tmp_path)
+        else:
+            with pytest.raises(UserError, match=r"3\.png \(the disk says no\)"):
+                build(recipe, tmp_path / "out", tmp_path, ignore, tmp_path)
+    assert any("2 shards are right and are kept" in line for line in said)
+    assert read_index(tmp_path / "out" / "train").num_samples == 20
 
 
 def test_shards_of_other_originals_are_not_taken_for_finished(tmp_path: Path):

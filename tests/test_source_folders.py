@@ -110,7 +110,9 @@ def test_what_is_no_image_is_named_counted_and_recorded(tmp_path: Path):
     assert found.notes["no_images"] == ["README.txt", "no_glasses/a.gif"]
     assert found.notes["num_hidden"] == 3
     told = "\n".join(found.remarks)
-    assert "passed over: 2 that are no images: README.txt, no_glasses/a.gif" in told
+    assert "train: 18 of the 20 images" in told
+    assert "classes: glasses 9, no_glasses 9" in told, "so that a wrong layout is seen"
+    assert "passed over: 2 that are no .png, .jpg, .jpeg, .bmp, .webp: README.txt, no_glasses/a.gif" in told
     assert "passed over: 3 that are hidden" in told
 
 
@@ -139,6 +141,11 @@ def dangling_link(folder: Path) -> str:
     return r"glasses/gone\.png \(cannot be read: No such file or directory\)"
 
 
+def link_to_itself(folder: Path) -> str:
+    (folder / "glasses" / "self.png").symlink_to(folder / "glasses" / "self.png")
+    return r"glasses/self\.png \(cannot be read: Too many levels of symbolic links\)"
+
+
 def loop(folder: Path) -> str:
     (folder / "glasses" / "again").symlink_to(folder)
     return "glasses/again: is a link to a folder that holds it; remove the link"
@@ -154,7 +161,9 @@ def cmyk(folder: Path) -> str:
     return r"glasses/print\.jpg \(its mode is CMYK"
 
 
-@pytest.mark.parametrize("spoil", [empty_class, images_beside, unreadable, dangling_link, loop, bomb, cmyk])
+@pytest.mark.parametrize(
+    "spoil", [empty_class, images_beside, unreadable, dangling_link, link_to_itself, loop, bomb, cmyk]
+)
 def test_what_is_wrong_is_told_by_name_before_anything_is_written(tmp_path: Path, spoil: Any):
     told = spoil(glasses(tmp_path))
     with pytest.raises(UserError, match=told) as caught:
@@ -225,6 +234,8 @@ def test_a_tree_of_any_depth_and_names_has_no_classes(tmp_path: Path):
         ([], by_class, "holds no images"),
         (["a.png"], by_class, "holds no folder of a class; put the images"),
         (["train/a/1.png"], by_class, "has a folder train, but none of test, val"),
+        (["Train/a/1.png", "Validation/a/1.png"], by_class, "folders Train, Validation look like splits"),
+        (["all/a/1.png", "all/b/1.png"], by_class, "its one folder all .* holds folders of images: a, b; name .*/all"),
         (["README.md"], of_tree, "holds no images .*; name the folder"),
         (["train/a.tar", "test/a.tar", "sheet.png"], of_tree, "test: holds no images .*; these are shards"),
     ],

@@ -3,7 +3,8 @@
 One folder a split, made beside its place and renamed into it when its index is written: a split is finished or is
 not there. Samples are shuffled once, by the recipe's seed, so that a few shards together are a fair mixture; a
 sample's key is its number in the original order, so that the original can be found. The same recipe and originals
-give the same bytes on every machine, with any number of processes, stopped and gone on with or not.
+give the same bytes, with any number of processes, stopped and gone on with or not; on every machine, where no encoder
+or compressor has a say in them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +85,7 @@ def build(
         to_do = [split for split in recipe.splits if not is_finished(out / split, recipe, split, say)]
         in_place = given is not None and (source.in_place or source.collection is None)
         if to_do or in_place:
-            originals = {FOLDER: given} if in_place and given else _fetched(recipe, source, cache, say, given)
+            originals = {FOLDER: given} if in_place and given else _fetched(recipe, source, cache, say, given, usual)
             opened = _open_all(recipe, source, originals, options)
             for remark in dict.fromkeys(remark for samples in opened.values() for remark in samples.remarks):
                 say(remark)
@@ -101,8 +102,14 @@ def build(
     return [out / split / INDEX_NAME for split in recipe.splits]
 
 
-def _fetched(recipe: Recipe, source: Source, cache: Path, say: Say, given: Path | None) -> Mapping[str, Path]:
+def _fetched(
+    recipe: Recipe, source: Source, cache: Path, say: Say, given: Path | None, usual: str | None
+) -> Mapping[str, Path]:
     if source.collection is None:
+        if usual:
+            raise UserError(
+                f"options.folder: {usual}: no such file or folder; correct it, or name the place with --from"
+            )
         raise UserError(f"{recipe.name}: its originals are files of yours; name their place with --from PATH")
     return fetch(source.collection, cache, say, given)
 

@@ -19,6 +19,7 @@ _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # also a file's
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _LONGEST_SHOWN = 100
+_LONGEST_SIDE = 8192  # an image is held in memory whole
 
 
 class SplitRecipe(Section):
@@ -30,8 +31,8 @@ class SplitRecipe(Section):
 class ImageRecipe(Section):
     """What every image of the data set is."""
 
-    height: int = key(..., "Rows.", ge=1)
-    width: int = key(..., "Columns.", ge=1)
+    height: int = key(..., "Rows.", ge=1, le=_LONGEST_SIDE)
+    width: int = key(..., "Columns.", ge=1, le=_LONGEST_SIDE)
     channels: Literal[1, 3] = key(..., "1 grey, 3 colour.")
     encoding: Literal["png", "jpg"] = key(..., "The extension of the image's file.")
 

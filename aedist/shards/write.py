@@ -80,7 +80,10 @@ def write_shard(samples: Samples, expected: Expected, job: tuple[Path, Sequence[
 
 
 def written_before(path: Path) -> Written | None:
-    """The shard at ``path`` if a build that was stopped had finished it, every byte compared; else None."""
+    """The shard at ``path`` if a build that was stopped had finished it, every byte compared; else None.
+
+    One that lacks originals which could not be read is not taken: they may have been mended since.
+    """
     try:
         record = json.loads(_note_path(path).read_text(encoding="utf-8"))
         shard = record["shard"]
@@ -90,6 +93,8 @@ def written_before(path: Path) -> Written | None:
         }
         unreadable = tuple((str(name), str(reason)) for name, reason in record["unreadable"])
         if shard.file != path.name or describe_bytes(path) != (shard.bytes, shard.sha256, shard.crc32_per_mib):
+            return None
+        if unreadable:
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

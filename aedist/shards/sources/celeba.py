@@ -154,8 +154,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def _check_md5(path: Path) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); copy it again, or mend its rights") from error
     if found != _MD5[path.name]:
         raise UserError(
             f"{path}: its MD5 is {found}, not {_MD5[path.name]}; copy it again, or set options.check_md5: false to "

@@ -131,7 +131,11 @@ def _walk(folder: Path, below: str, above: tuple[tuple[int, int], ...]) -> list[
         raise UserError(f"{shown(str(folder))}: is a link to a folder that holds it; remove the link")
     found: list[tuple[str, int]] = []
     for entry in entries:
-        if entry.is_dir():
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link that leads to itself
+            is_folder = False
+        if is_folder:
             found += _walk(Path(entry.path), f"{below}{entry.name}/", (*above, (here.st_dev, here.st_ino)))
             continue
         try:

@@ -5,6 +5,7 @@ an order that a seed names. Before anything is written, every file is opened; wh
 counted, and refused unless the recipe says to leave it out. A sample's number is its place in the order of paths.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from aedist.config import key
 from aedist.errors import UserError
 from aedist.shards.recipe import ImageRecipe
 from aedist.shards.samples import FOLDER, Described, listing_digest, name_some
-from aedist.shards.sources.files import Files, FolderFiles, shown, sort_kinds
+from aedist.shards.sources.files import IMAGE_SUFFIXES, Files, FolderFiles, shown, sort_kinds
 from aedist.shards.sources.photographs import Framing, find_problem, frame
 
 _TRAIN, _TEST = _SPLITS = ("train", "test")
+_SUFFIXES = ", ".join(IMAGE_SUFFIXES)
 _MOST_RECORDED = 100  # names of files that are no images; all are counted
 _HELD_OUT = ("test", "val", "valid", "validation")
 """The folders that may hold split test, the first that is there."""
+_LIKE_TRAIN, _LIKE_TEST = ("train", "training"), (*_HELD_OUT, "testing")
 
 
 class FolderOptions(Framing):
@@ -133,14 +136,19 @@ def _look(originals: Mapping[str, Path], split: str) -> _Tree:
         if split not in folders:
             raise UserError(f"{place}: has a folder train, but none of {', '.join(_HELD_OUT)} for split test; add one")
         outside = [name for name in kinds.images if not name.startswith(tuple(folders.values()))]
+    elif misspelt := _misspelt_splits(top):
+        raise UserError(
+            f"{place}: folders {_list(misspelt)} look like splits, which are named train and one of "
+            f"{', '.join(_HELD_OUT)}; rename them"
+        )
     if not any(name.startswith(folders.get(split, "")) for name in kinds.images):
         tars = [name for name in kinds.others if name.endswith(".tar")]
         fix = "these are shards: 'aedist shards index' makes them usable" if tars else "name the folder that holds them"
-        raise UserError(f"{place / folders.get(split, '')}: holds no images (.png, .jpg, .jpeg, .bmp, .webp); {fix}")
+        raise UserError(f"{place / folders.get(split, '')}: holds no images ({_SUFFIXES}); {fix}")
     remarks = [
         f"{place}: passed over: {len(names):,} {what}: {_list(names)}"
         for what, names in (
-            ("that are no images", kinds.others),
+            (f"that are no {_SUFFIXES}", kinds.others),
             ("that are hidden", kinds.hidden),
             ("folders beside train that no split of this recipe takes", passed_over),
             ("images outside the folders of the splits", outside),
@@ -157,6 +165,13 @@ def _look(originals: Mapping[str, Path], split: str) -> _Tree:
     return _Tree(files, sizes, kinds.images, folders, tuple(remarks), notes)
 
 
+def _misspelt_splits(top: Sequence[str]) -> list[str]:
+    """Folders such as Train and Test, which would otherwise be taken for two classes."""
+    like_train = [name for name in top if name.lower() in _LIKE_TRAIN]
+    like_test = [name for name in top if name.lower() in _LIKE_TEST]
+    return [*like_train, *like_test] if like_train and like_test else []
+
+
 def _class_folders(tree: _Tree, below: str) -> list[str]:
     """The names of the folders of classes, sorted; empty ones too."""
     place = tree.files.place / below
@@ -166,6 +181,15 @@ def _class_folders(tree: _Tree, below: str) -> list[str]:
             f"{shown(str(place))}: holds no folder of a class; put the images of each class into a folder of its name, "
             f"or use the recipe folder, which has no classes"
         )
+    if len(names) == 1:
+        inside = f"{below}{names[0]}/"
+        inner = {name.removeprefix(inside).rpartition("/")[0] for name in tree.images if name.startswith(inside)}
+        if len(inner) > 1 and "" not in inner:
+            raise UserError(
+                f"{shown(str(place))}: its one folder {shown(names[0])} would be the one class, but holds folders of "
+                f"images: {_list(sorted(inner))}; name {shown(str(place / names[0]))} if those are the classes, or use "
+                f"the recipe folder, which has no classes"
+            )
     return names
 
 
@@ -189,7 +213,13 @@ def _describe(
 ) -> Described:
     """The samples with what is to be said and recorded; what cannot be used is refused or left out here."""
     problems = {name: problem for name in labels if (problem := find_problem(tree.files, name, options))}
-    remarks = [*tree.remarks, f"{split}: {len(labels):,} of the {len(tree.images):,} images in {tree.files.place}"]
+    many = Counter(labels.values())
+    counted = [f"{shown(name)} {many[number]:,}" for number, name in enumerate(classes)]
+    of_class = f"; classes: {name_some(counted)}" if counted else ""
+    remarks = [
+        *tree.remarks,
+        f"{split}: {len(labels):,} of the {len(tree.images):,} images in {tree.files.place}{of_class}",
+    ]
     notes = dict(tree.notes)
     if problems:
         listed = [f"{shown(name)} ({problem})" for name, problem in problems.items()]
