@@ -18,7 +18,7 @@ def build_model(model: Model, image_shape: tuple[int, int, int]) -> nn.Module:
         return get_model(model.kind, **model_options(model, image_shape))
     except ValueError as error:
         raise UserError(f"model.kind: {model.kind}: {error}") from error
-    except RuntimeError as error:  # torch's, of sizes that it cannot count or has no memory for
+    except (RuntimeError, TypeError, OverflowError) as error:  # of sizes that torch cannot count or has no memory for
         reason = str(error).splitlines()[0]
         raise UserError(f"model.kind: {model.kind}: is too large ({reason}); lower its widths or latent_dim") from error
 

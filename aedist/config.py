@@ -106,7 +106,7 @@ Model = MLPModel | ConvModel | VAEModel | ResidualModel
 """Each kind has keys of its own; ``kind`` says which are meant."""
 
 
-def is_variational(model: Model) -> bool:
+def has_posterior(model: Model) -> bool:
     """Whether the model has a Gaussian posterior, so that KL and samples of the prior make sense."""
     return isinstance(model, VAEModel) or (isinstance(model, ResidualModel) and model.posterior == "gaussian")
 
@@ -228,7 +228,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _kl_of_a_posterior(self) -> "Config":
         objective = self.objective
-        if is_variational(self.model):
+        if has_posterior(self.model):
             if objective.kl is None:
                 object.__setattr__(self, "objective", objective.model_copy(update={"kl": 1.0}))
         elif objective.kl or objective.kl_warmup_images or objective.free_nats:

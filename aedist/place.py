@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import (
     DistributedType,
     GradientAccumulationPlugin,
+    GradScalerKwargs,
     InitProcessGroupKwargs,
 )
 from torch import Tensor, nn
@@ -152,12 +153,17 @@ class Place:
             dist.destroy_process_group()
 
 
-def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None) -> Place:
+def take_place(
+    asked: Asked, precision: str = "fp32", threads: int | None = None, *, deterministic: bool = False
+) -> Place:
     """Start this process's part of the run, with its device and its fellows.
+
+    Single precision means single precision: cuDNN's convolutions may not shorten it to TF32, as they would by default.
 
     Args:
         asked: what the launcher asked for.
         precision: fp32, bf16, fp16 or fp64.
+        deterministic: whether cuDNN must take algorithms that give the same bits each time.
         threads: CPU threads to compute with, or None for what the launcher says, else an equal share of
             this machine's cores.
 
@@ -167,6 +173,8 @@ def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         torch.set_flush_denormal(True)  # Adam's moments turn subnormal, and a step slow
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = deterministic
     if precision == "fp16" and on_cpu:
         raise UserError("train.precision: fp16 would silently compute in fp32 on a CPU; take bf16 or fp32")
     accelerator = Accelerator(
@@ -177,6 +185,8 @@ def take_place(asked: Asked, precision: str = "fp32", threads: int | None = None
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=_LONGEST_WAIT),
+            # of losses that are summed over an image; the usual 65,536 would overflow for a number of steps
+            GradScalerKwargs(init_scale=2.0**10),
         ],
     )
     # after accelerate, which would else set its own number

@@ -25,7 +25,10 @@ PRESETS: dict[int, tuple[int, tuple[int, ...]]] = {
     64: (2, (64, 128, 256)),
     256: (4, (32, 64, 128, 256, 256)),
 }
-"""``patch`` and ``channels`` by the images' longer side, where they are not given."""
+"""``patch`` and ``channels`` by the images' longer side, where they are not given.
+
+Never changed: runs and exported models that left them out are opened by them. A better one gets another name.
+"""
 
 _GROUP_CHANNELS = 16
 _LARGEST_LOG_STD = 5.0
@@ -73,7 +76,7 @@ class Residual(nn.Module):
         factor = patch * 2 ** (len(channels) - 1)
         if height % factor or width % factor:
             raise ValueError(
-                f"images of {height} x {width} do not fit model.patch {patch} and {len(channels)} levels of "
+                f"images of {height} x {width} do not fit model.patch {patch} and the {len(channels)} of "
                 f"model.channels; their sides must be multiples of {factor}"
             )
         lowest = (channels[-1], height // factor, width // factor)

@@ -14,7 +14,7 @@ from torch import nn
 from aedist.architecture import check_micro_batch, sketch_model
 from aedist.cadence import make_cadence, micro_batches_a_round
 from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
-from aedist.config import Config, is_variational, model_options
+from aedist.config import Config, has_posterior, model_options
 from aedist.configfile import result_keys
 from aedist.data.loader import Split
 from aedist.data.plan import Plan, assigned, make_plan
@@ -75,15 +75,13 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     slots, cadence = assigned(plan.num_micro, asked.rank, asked.world), make_cadence(config.train, plan)
     is_resident(config.data, split)
     threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
-    place = take_place(asked, config.train.precision, threads)
+    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+    perceptual = _perceptual(config, cache, dtype)
+    place = take_place(asked, config.train.precision, threads, deterministic=config.train.reduce == "exact")
     place.agree(_facts_of_run(config, split, evaluated))
     say = speaker(console) if place.is_zero else say_nothing
-    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
-    objective = make_objective(
-        config.objective,
-        variational=is_variational(config.model),
-        perceptual=_perceptual(config, cache, place.device, dtype),
-    )
+    perceptual = perceptual.to(place.device) if perceptual is not None else None
+    objective = make_objective(config.objective, variational=has_posterior(config.model), perceptual=perceptual)
 
     # where it goes on
     run, state = RunDir(Path(config.run.dir)), fresh_state(config, split, place)
@@ -96,7 +94,7 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
 
     opening = place.from_rank_zero(open_on_rank_zero)
     if opening.checkpoint:
-        state.restore(*load_checkpoint(opening.checkpoint))
+        _restore(state, opening.checkpoint)
     for line in plan_lines(config, split, plan, place.world, cadence.last_step, state.progress.step):
         say(line)
 
@@ -177,8 +175,24 @@ def _facts_of_run(config: Config, *splits: Split) -> dict[str, str]:
     return facts | {f"version of {name}": version(name) for name in ("aedist", "torch")}
 
 
-def _perceptual(config: Config, cache: Path, device: torch.device, dtype: torch.dtype) -> nn.Module | None:
-    """The network of the LPIPS term, where it has a weight. Only then is its library imported.
+def _restore(state: TrainState, checkpoint: Path) -> None:
+    """Go on from a checkpoint.
+
+    Raises:
+        UserError: if it is of another version's model or optimiser.
+    """
+    try:
+        state.restore(*load_checkpoint(checkpoint))
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{checkpoint}: does not fit the run's model and optimiser ({reason}); go on with the version of aedist "
+            f"that wrote it, or name another run.dir"
+        ) from error
+
+
+def _perceptual(config: Config, cache: Path, dtype: torch.dtype) -> nn.Module | None:
+    """The network of the LPIPS term, where it has a weight, on the CPU. Only then is its library imported.
 
     Raises:
         UserError: if its weights were not fetched.
@@ -187,7 +201,7 @@ def _perceptual(config: Config, cache: Path, device: torch.device, dtype: torch.
         return None
     from aedist.perceptual import load_perceptual  # noqa: PLC0415 (a second, and few runs need it)
 
-    return load_perceptual(config.objective.lpips_net, cache, device, dtype)
+    return load_perceptual(config.objective.lpips_net, cache, torch.device("cpu"), dtype)
 
 
 def _save(run: RunDir, keep_last: int, state: TrainState, ledger: Ledger, tracker: Tracker, place: Place) -> None:

@@ -51,7 +51,7 @@ class TrainState:
     @property
     def usable(self) -> nn.Module:
         """The model that is evaluated and exported: the average where there is one."""
-        return self.average or self.model
+        return self.model if self.average is None else self.average
 
     def follow_average(self) -> None:
         """Let the average, if any, follow the model after an update."""
