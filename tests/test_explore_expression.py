@@ -108,6 +108,7 @@ def test_any_words_are_understood_or_refused_in_one_clear_line(words: list[str],
         ('man + "wom', "close it"),
         ("man % woman", "man <here> % woman"),
         ("hair=", "a value"),
+        ("dark brown", 'put that in quotes, as in "egyptian cat"'),
     ],
 )
 def test_a_bad_expression_is_shown_with_the_place(text: str, words: str) -> None:
@@ -139,6 +140,8 @@ def test_a_condition_is_what_its_words_say() -> None:
     assert fulfils("!(glasses | woman)", 0, glasses=False)
     assert fulfils("'hair'='dark brown'", None, hair="dark brown")
     assert fulfils("age=30", None, age=30)
+    assert fulfils("age=030", None, age=30), "a number, however it is spelt"
+    assert fulfils("age='-3'", None, age=-3)
     assert fulfils("glasses=false", None, glasses=False)
     assert fulfils("both=true", 0, both=True)
     assert fulfils("both", 0, both=True), "of a class and an attribute of one name, the attribute"

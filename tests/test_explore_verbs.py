@@ -3,12 +3,15 @@
 The faces come in pairs of which one wears a bright bar for glasses, so that what arithmetic should give is known.
 """
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -112,10 +115,14 @@ def test_what_is_measured_is_what_is_said(trained: Trained) -> None:
 
 
 def test_a_vector_that_changes_nothing_does_not_win(variational: Trained) -> None:
-    """Hardly trained, the model decodes all encodings alike."""
-    numbers = measure_attribute(variational, draws=2)[1]
-    assert not all(numbers["beats"].values())
-    assert "does not beat" in numbers["verdict"]
+    """A decoder without weights decodes all encodings alike."""
+    model = copy.deepcopy(variational.model)
+    for parameter in model.get_submodule("decoder").parameters():
+        torch.nn.init.zeros_(parameter)
+    numbers = measure_attribute(replace(variational, model=model), draws=2)[1]
+    assert numbers["beats"] == {"nothing": False, "random": False}
+    assert numbers["gain"] is None, "there is nothing to gain"
+    assert "does not beat doing nothing, does not beat random vectors" in numbers["verdict"]
 
 
 def test_arithmetic_adds_the_means_of_groups(trained: Trained) -> None:
@@ -229,6 +236,11 @@ def test_prior_samples_are_the_decoded_noise(variational: Trained) -> None:
         (["traverse", "--image", "-1"], "--image: -1 is no sample"),
         (["arithmetic"], "give an expression"),
         (["arithmetic", "man", "--measure"], "one of the two"),
+        (
+            ["arithmetic", "man", "--draws", "3"],
+            "--draws: goes with --measure, and an expression is given; leave it out",
+        ),
+        (["arithmetic", "--measure", "--apply", "1"], "--apply: goes with an expression, and --measure is given"),
         (["arithmetic", "t-shirt"], "knows no class or attribute t"),
         (["arithmetic", "--measure", "beard"], "no true or false attribute 'beard'; take one of glasses"),
     ],

@@ -51,7 +51,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments, left = parser.parse_known_args(argv)
     strangers = [word for word in left if word.startswith("-") or "words" not in arguments]
     if strangers:
-        parser.error(f"unrecognized arguments: {' '.join(strangers)}")
+        minus = "; put -- before an expression that begins with a minus sign" if "expression" in arguments else ""
+        parser.error(f"unrecognized arguments: {' '.join(strangers)}{minus}")
     if left:
         arguments.words = [*arguments.words, *left]
     return arguments

@@ -24,6 +24,10 @@ itself, another attribute by name=value; class=NAME is the class where an attrib
 characters than letters, digits, _ and . stand in quotes: 't-shirt' without them would be t minus shirt. Put the whole
 in quotes for the shell; where it begins with a minus sign, put -- before it."""
 
+# options of arithmetic that go with one of its two uses alone, and the parameters that they are
+_OF_EXPRESSION = {"images": "num_images", "apply": "apply_to"}
+_OF_MEASURE = {"pairs": "num_pairs", "draws": "draws", "seed": "seed"}
+
 
 def add_verbs(verbs: Any) -> None:
     """The verbs reconstruct, sample, interpolate, traverse and arithmetic."""
@@ -61,15 +65,15 @@ def add_verbs(verbs: Any) -> None:
     verb.description, verb.epilog = "Add and subtract the mean encodings of groups of images.", _GRAMMAR
     verb.formatter_class = argparse.RawDescriptionHelpFormatter
     verb.add_argument("expression", nargs="?", metavar="EXPRESSION", help='such as "glasses & man - man + woman"')
-    verb.add_argument("--images", type=int, default=100, metavar="N", help="images in each group's mean (100)")
-    verb.add_argument("--apply", type=int, nargs="+", default=[], metavar="ID", help="add the result to these samples")
+    verb.add_argument("--images", type=int, metavar="N", help="images in each group's mean (100)")
+    verb.add_argument("--apply", type=int, nargs="+", metavar="ID", help="add the result to these samples")
     verb.add_argument(
         "--measure", nargs="?", const="glasses", metavar="ATTRIBUTE", help="instead of an expression: measure on pairs "
         "of images that differ in ATTRIBUTE alone (glasses) how well its vector turns one into the other"
     )  # fmt: skip
-    verb.add_argument("--pairs", type=int, default=1000, metavar="N", help="with --measure: at most N pairs (1000)")
-    verb.add_argument("--draws", type=int, default=5, metavar="N", help="with --measure: random vectors (5)")
-    verb.add_argument("--seed", type=int, default=0, help="with --measure: names the random vectors (0)")
+    verb.add_argument("--pairs", type=int, metavar="N", help="with --measure: at most N pairs (1000)")
+    verb.add_argument("--draws", type=int, metavar="N", help="with --measure: random vectors (5)")
+    verb.add_argument("--seed", type=int, help="with --measure: names the random vectors (0)")
     _add_encodings(verb, "search the nearest image among the first N; with --measure, training images of the vector")
 
 
@@ -92,11 +96,13 @@ def _run(name: str, use: "Use", arguments: argparse.Namespace) -> None:
     asked, say = asked_of_launcher(), open_speaker()
     if asked.world != 1:
         raise UserError(f"aedist {name}: is done by one process, not {asked.world}; start it without a launcher")
-    if getattr(arguments, "seed", 0) not in range(2**63):
+    if (getattr(arguments, "seed", 0) or 0) not in range(2**63):
         raise UserError(f"--seed: {arguments.seed} is refused: it must be from 0 to 2^63 - 1")
-    from aedist.explore import write_outcome
+    from aedist.explore import check_name, write_outcome
     from aedist.trained import open_trained
 
+    if arguments.name is not None:
+        check_name(arguments.name)
     trained = open_trained(arguments.folder, arguments.checkpoint, arguments.split, asked, say)
     picture, numbers = use(trained, arguments, say)
     for path in write_outcome(trained, arguments.name or str(numbers["verb"]), picture, numbers):
@@ -152,14 +158,13 @@ def _arithmetic(trained: "Trained", arguments: argparse.Namespace, say: Callable
             'aedist arithmetic: give an expression, such as "glasses & man - man + woman", or --measure ATTRIBUTE, '
             "one of the two; aedist arithmetic --help says more"
         )
+    asked = {"an expression": _OF_EXPRESSION, "--measure": _OF_MEASURE}
+    here = "an expression" if arguments.measure is None else "--measure"
+    given = {option for options in asked.values() for option in options if getattr(arguments, option) is not None}
+    if strangers := sorted(given - asked[here].keys()):
+        there = "--measure" if arguments.measure is None else "an expression"
+        raise UserError(f"--{strangers[0]}: goes with {there}, and {here} is given; leave it out")
+    chosen = {asked[here][option]: getattr(arguments, option) for option in sorted(given)}
     if arguments.measure is not None:
-        return measure_attribute(
-            trained,
-            arguments.measure,
-            arguments.encodings,
-            arguments.pairs,
-            arguments.draws,
-            arguments.seed,
-            say,
-        )
-    return arithmetic(trained, arguments.expression, arguments.images, arguments.encodings, arguments.apply, say)
+        return measure_attribute(trained, arguments.measure, arguments.encodings, say=say, **chosen)
+    return arithmetic(trained, arguments.expression, num_searched=arguments.encodings, say=say, **chosen)

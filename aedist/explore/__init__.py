@@ -8,12 +8,13 @@ from aedist.explore.arithmetic import arithmetic
 from aedist.explore.interpolate import interpolate
 from aedist.explore.measure import measure_attribute
 from aedist.explore.reconstruct import reconstruct
-from aedist.explore.record import write_outcome
+from aedist.explore.record import check_name, write_outcome
 from aedist.explore.sample import sample
 from aedist.explore.traverse import traverse
 
 __all__ = [
     "arithmetic",
+    "check_name",
     "interpolate",
     "measure_attribute",
     "reconstruct",

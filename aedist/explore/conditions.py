@@ -8,6 +8,7 @@ A name that is a class and a true or false attribute, as ``glasses`` is where tw
 too, means the attribute; ``class=glasses`` is always the class.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -20,6 +21,7 @@ Test = Callable[[int | None, Attributes], bool | None]
 """Whether a sample of some class (or none) with some attributes fulfils a condition; None where that is not known."""
 
 _CLASS = "class"
+_WHOLE = re.compile(r"-?[0-9]+")
 _MOST_NAMES = 12
 
 
@@ -80,9 +82,11 @@ def _compile_value(name: Name, value: str, index: Index, text: str) -> Test:
         raise _unknown(name, name.name, list(index.attributes), index, text)
     values = ("true", "false") if kind == "bool" else kind
     if kind == "int":
-        if not (value.isascii() and value.isdigit()):
+        if not _WHOLE.fullmatch(value):
             raise mistake(text, name.position, f"{name.name} is a whole number, and {printable(value)} is none")
-    elif value not in values:
+        number = int(value)
+        return lambda _, attributes: attributes[name.name] == number if name.name in attributes else None
+    if value not in values:
         near = _nearest(value, values)
         raise mistake(text, name.position, f"{name.name} is never {printable(value)}; {near}it is {_listed(values)}")
     return lambda _, attributes: _word(attributes[name.name]) == value if name.name in attributes else None

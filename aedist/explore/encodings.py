@@ -67,14 +67,15 @@ def encode_ids(
 
 
 @torch.no_grad()
-def decode_images(trained: Trained, z_nd: Tensor) -> NDArray[np.uint8]:
+def decode_images(trained: Trained, z_nd: Tensor, say: Callable[[str], None] = say_nothing) -> NDArray[np.uint8]:
     """Encodings (n, d) to the images that they decode to, uint8 (n, H, W, C)."""
     shape = encoding_shape(trained)
     parameter = next(trained.model.parameters())
-    decoded = [
-        to_bytes(_coder(trained).decode(batch.to(parameter).unflatten(1, shape))).cpu()
-        for batch in z_nd.split(trained.config.evaluate.batch)
-    ]
+    decoded, done, progress = list[Tensor](), 0, now_and_then(say)
+    for batch in z_nd.split(trained.config.evaluate.batch):
+        decoded.append(to_bytes(_coder(trained).decode(batch.to(parameter).unflatten(1, shape))).cpu())
+        done += len(batch)
+        progress(f"decoded {done:,} of {len(z_nd):,}")
     return torch.cat(decoded).numpy()
 
 

@@ -204,6 +204,8 @@ class _Parser:
         if token.kind == "end":
             return mistake(self._text, token.position, f"it ends where {wanted} must follow; go on, or shorten it")
         problem = f"{wanted} must stand here, not {printable(token.text)}; mend it{_quotes(token.kind)}"
+        if token.kind == "name" and wanted.startswith("+"):
+            problem += ', or if both belong to one name put that in quotes, as in "egyptian cat"'
         return mistake(self._text, token.position, problem)
 
 

@@ -82,23 +82,23 @@ def measure_attribute(
     for option, value in (("--pairs", num_pairs), ("--draws", draws)):
         if value < 1:
             raise UserError(f"{option}: {value} is refused: it must be 1 or more")
-    pairs = find_pairs(trained.split, attribute, num_pairs)
+    pairs = find_pairs(trained.split, attribute, num_pairs, say)
     vector_d, counts = _vector(trained, attribute, num_encodings, say)
     say(f"changing {len(pairs.without):,} images without {attribute} and comparing them with their partners")
     without, having = (read_originals(trained.split, ids) for ids in (pairs.without, pairs.having))
     z_nd = encode_ids(trained, trained.split, pairs.without, say).z_nd
     mask = _region(without, having)
     found = {
-        "nothing": decode_images(trained, z_nd),
-        "plus_vector": decode_images(trained, z_nd + vector_d),
-        "best": decode_images(trained, encode_ids(trained, trained.split, pairs.having, say).z_nd),
+        "nothing": decode_images(trained, z_nd, say),
+        "plus_vector": decode_images(trained, z_nd + vector_d, say),
+        "best": decode_images(trained, encode_ids(trained, trained.split, pairs.having, say).z_nd, say),
     }
     errors = {name: _compare(images, having, mask) for name, images in found.items()}
     random = list[_Errors]()
     for number in range(draws):
         direction_d = keyed_normal(tuple(vector_d.shape), seed, _RANDOM, number).double()
         step_d = direction_d * (vector_d.norm() / direction_d.norm())
-        random.append(_compare(decode_images(trained, z_nd + step_d), having, mask))
+        random.append(_compare(decode_images(trained, z_nd + step_d, say), having, mask))
     errors["random"] = _Errors(
         *(np.mean([getattr(one, part) for one in random], axis=0) for part in ("whole", "region", "outside"))
     )

@@ -4,11 +4,14 @@ Two samples with the same number in the attribute ``pair`` show the same thing b
 them has and the other has not.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aedist.data.loader import Split
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
+from aedist.explore.progress import now_and_then
+from aedist.tracking.console import say_nothing
 
 _PAIR = "pair"
 
@@ -25,8 +28,8 @@ class Pairs:
     """Samples whose partner is not in the split."""
 
 
-def find_pairs(split: Split, attribute: str, most: int) -> Pairs:
-    """The pairs of a split that differ in ``attribute``, at most the first ``most``.
+def find_pairs(split: Split, attribute: str, most: int, say: Callable[[str], None] = say_nothing) -> Pairs:
+    """The pairs of a split that differ in ``attribute``, at most the first ``most``; ``say`` is told how far it is.
 
     Raises:
         UserError: if the data has no pairs, or none that differ in the attribute, or a pair has more than two samples.
@@ -42,7 +45,9 @@ def find_pairs(split: Split, attribute: str, most: int) -> Pairs:
         there = ", ".join(name for name, kind in index.attributes.items() if kind == "bool") or "none"
         raise UserError(f"--measure: {where} has no true or false attribute {attribute!r}; take one of {there}")
     store, members = ShardStore(split.folder, index), dict[int, list[tuple[int, bool]]]()
+    progress = now_and_then(say)
     for sample_id in range(index.num_samples):
+        progress(f"looked at {sample_id:,} of {index.num_samples:,}")
         attributes = store.attributes(sample_id)
         if _PAIR in attributes and attribute in attributes:
             members.setdefault(int(attributes[_PAIR]), []).append((sample_id, bool(attributes[attribute])))

@@ -42,14 +42,23 @@ def title(trained: Trained, words: str) -> str:
     return f"{trained.split.index.name}, {trained.checkpoint.name}: {words}"
 
 
+def check_name(name: str) -> None:
+    """Refuse what is no plain file name.
+
+    Raises:
+        UserError: with what a name may have.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"--name: {name!r} is refused: it may have letters, digits, and . _ - alone; choose another")
+
+
 def write_outcome(trained: Trained, name: str, picture: Image, numbers: dict[str, Any]) -> tuple[Path, Path]:
     """Write RUN/explore/NAME.png and NAME.json; returns both paths.
 
     Raises:
         UserError: if ``name`` is no plain file name, or the folder cannot be written.
     """
-    if not _NAME.fullmatch(name):
-        raise UserError(f"--name: {name!r} is refused: it may have letters, digits, and . _ - alone")
+    check_name(name)
     folder = trained.run.path / "explore"
     try:
         png = save_picture(picture, folder / f"{name}.png")

@@ -30,6 +30,7 @@ _CAPTION_OF_USE = {
     "interpolate": "From one image's encoding to another's, on a line and on an arc.",
     "traverse": "One direction of the encodings a row.",
     "arithmetic": "Mean encodings of groups of images, added and subtracted.",
+    "measure": "Images without an attribute, with its vector added, beside their true partners.",
 }
 
 
