@@ -105,6 +105,12 @@ def test_too_few_encodings_are_refused() -> None:
         fit_mixture(vectors(5, 4), 3, seed=0)
 
 
+def test_encodings_that_hardly_differ_are_refused_in_a_line() -> None:
+    alike_nd = 1e6 + 1e-9 * torch.randn(50, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match="5 cannot be fitted to 50 encodings that hardly differ"):
+        fit_mixture(alike_nd, 5, 0)
+
+
 def test_the_interval_of_a_mean_is_as_wide_as_the_normal_one() -> None:
     values = np.random.default_rng(0).normal(size=400)
     found = mean_interval(values, seed=1)

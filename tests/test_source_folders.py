@@ -277,6 +277,23 @@ def test_the_centre_is_taken_and_resized_as_pillow_does_it():
     np.testing.assert_array_equal(pixels_of(encoded(same)), same)
 
 
+def test_what_a_telephone_puts_behind_a_photograph_does_not_spoil_it(tmp_path: Path):
+    """A film, say; but a photograph that was cut short within is told, though its thumbnail ends."""
+    glasses(tmp_path, each=4)
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "glasses" / "film.jpg")
+    whole = (tmp_path / "glasses" / "film.jpg").read_bytes()
+    assert len(whole) > 5000, "its end is not among the bytes that are looked at first"
+    (tmp_path / "glasses" / "film.jpg").write_bytes(whole + bytes(range(255)) * 100)
+    found = opened(tmp_path, test_fraction=0)
+    assert len(found) == 9
+    assert set(found[list(found.files).index("glasses/film.jpg")]) == {"png", "cls"}
+    cut = whole[:2] + b"\xff\xfe\x00\x04\xff\xd9" + whole[2:-300]  # a comment that holds an end
+    (tmp_path / "glasses" / "film.jpg").write_bytes(cut)
+    with pytest.raises(UserError, match=r"glasses/film\.jpg \(.*[Tt]runcated"):
+        opened(tmp_path, test_fraction=0)
+
+
 def test_photographs_stand_upright_and_lose_no_channel_unseen():
     pixels = np.random.default_rng(2).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     exif = Image.Exif()

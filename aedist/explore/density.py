@@ -87,7 +87,13 @@ def fit_mixture(z_nd: Tensor, components: int, seed: int, say: Callable[[str], N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told by has_converged
         for rounds in range(_ROUNDS_A_FIT, _MOST_ROUNDS + 1, _ROUNDS_A_FIT):
-            mixture.fit(z_nd.numpy())
+            try:
+                mixture.fit(z_nd.numpy())
+            except ValueError as error:
+                raise UserError(
+                    f"--components: {components} cannot be fitted to {len(z_nd):,} encodings that hardly differ; take "
+                    f"fewer, or --from gaussian"
+                ) from error
             if mixture.converged_:
                 break
             progress(f"{rounds} rounds of expectation maximisation, {_MOST_ROUNDS} at most")

@@ -123,7 +123,10 @@ def _encode(trained: Trained, batches: Iterable[Tensor], count: int, say: Callab
             kl_sum = total if kl_sum is None else kl_sum + total
         done += len(images)
         progress(f"encoded {done:,} of {count:,}")
-    return Encodings(torch.cat(found), None if kl_sum is None else kl_sum / count)
+    z_nd = torch.cat(found)
+    if not z_nd.isfinite().all():
+        raise UserError(f"{trained.checkpoint}: encodes some images to numbers that are not finite; take another")
+    return Encodings(z_nd, None if kl_sum is None else kl_sum / count)
 
 
 def _posterior_mode(trained: Trained, images_bhwc: Tensor) -> tuple[Tensor, Tensor | None]:

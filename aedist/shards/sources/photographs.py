@@ -37,13 +37,18 @@ class Framing(Section):
 
 
 def find_problem(files: Files, name: str, framing: Framing) -> str | None:
-    """Why a photograph cannot be used, by its first and last bytes, without decoding it; None if nothing is seen."""
+    """Why a photograph cannot be used, by its first and last bytes; None if nothing is seen.
+
+    It is decoded only where it does not end as such a file should.
+    """
     try:
         raw = files.read(name)
         with warnings.catch_warnings(), _open(raw, framing) as image:
             end = _ENDS.get(str(image.format))
             if end is not None and end not in raw[-64:] and end not in raw[-4096:].rstrip(b"\0"):
-                return "it was cut short"
+                if end not in raw:
+                    return "it was cut short"
+                image.load()  # a telephone may have put more behind the image, a film even: decoding tells
     except Unreadable as error:
         return error.reason
     except Exception as error:  # a decoder given anything may raise anything
