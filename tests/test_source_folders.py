@@ -206,7 +206,7 @@ def test_damage_that_only_decoding_finds_is_listed_at_the_end_or_left_out(tmp_pa
         assert list(record["found"]["unreadable"]) == ["glasses/flipped.png"]
         assert any("1 of 9 originals" in line and "left out" in line for line in said)
         build(recipe, tmp_path / "out", tmp_path, said.append, tmp_path / "in")
-        assert "are there already" in said[-2] + said[-1] + said[-3]
+        assert any("are there already" in line for line in said)
 
 
 def test_a_tree_of_any_depth_and_names_has_no_classes(tmp_path: Path):

@@ -86,7 +86,7 @@ def build(
         in_place = given is not None and (source.in_place or source.collection is None)
         if to_do or in_place:
             originals = {FOLDER: given} if in_place and given else _fetched(recipe, source, cache, say, given, usual)
-            opened = _open_all(recipe, source, originals, options)
+            opened = _open_all(recipe, source, originals, options, say)
             for remark in dict.fromkeys(remark for samples in opened.values() for remark in samples.remarks):
                 say(remark)
             for split in recipe.splits:
@@ -114,11 +114,15 @@ def _fetched(
     return fetch(source.collection, cache, say, given)
 
 
-def _open_all(recipe: Recipe, source: Source, originals: Mapping[str, Path], options: Any) -> dict[str, Described]:
+def _open_all(
+    recipe: Recipe, source: Source, originals: Mapping[str, Path], options: Any, say: Say
+) -> dict[str, Described]:
     """Every split, opened and compared with the recipe. All are looked at before anything is refused."""
     opened: dict[str, Described] = {}
     problems: list[str] = []
     for split in recipe.splits:
+        if FOLDER in originals:
+            say(f"{recipe.name}: looking at the originals of {split} in {originals[FOLDER]}")
         try:
             samples = source.samples(originals, split, options, recipe.image)
             opened[split] = samples if isinstance(samples, Described) else Described(samples)
