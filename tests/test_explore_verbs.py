@@ -165,6 +165,23 @@ def test_groups_that_cannot_be_are_refused(trained: Trained, expression: str, wo
         arithmetic(trained, expression)
 
 
+@pytest.mark.parametrize(
+    ("expression", "apply_to", "words"),
+    [
+        ("man", (), None),
+        ("glasses - !glasses", (0,), None),
+        ("glasses - !glasses", (), "the signs add up to +0, not +1"),
+        ("man", (0,), "the signs add up to +1, not 0"),
+    ],
+)
+def test_a_sum_of_another_kind_than_its_use_is_told(
+    trained: Trained, expression: str, apply_to: tuple[int, ...], words: str | None
+) -> None:
+    told = list[str]()
+    arithmetic(trained, expression, num_images=3, num_searched=5, apply_to=apply_to, say=told.append)
+    assert [str(words) in line for line in told if "add up" in line] == ([True] if words else [])
+
+
 def test_samples_come_from_what_was_asked(trained: Trained, variational: Trained, spatial: Trained) -> None:
     assert sample(trained, number=3)[1]["from"] == "gaussian"
     assert sample(variational, number=3)[1]["from"] == "prior"
@@ -229,6 +246,7 @@ def test_prior_samples_are_the_decoded_noise(variational: Trained) -> None:
         (["sample", "--from", "prior"], "--from prior: mlp is not variational"),
         (["sample", "--number", "0"], "--number: 0 is refused"),
         (["sample", "--temperature", "nan"], "--temperature: nan is refused"),
+        (["sample", "--components", "3"], "--components: goes with --from mixture alone"),
         (["sample", "--seed", "-1"], "--seed: -1 is refused"),
         (["sample", "--encodings", "0"], "--encodings: 0 is refused"),
         (["sample", "--name", "../x"], "--name: '../x' is refused"),

@@ -44,7 +44,7 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--number", type=int, default=32, metavar="N", help="how many (32)")
     verb.add_argument("--seed", type=int, default=0, help="names the draw (0)")
     verb.add_argument("--temperature", type=float, default=1.0, metavar="T", help="multiplies standard deviations (1)")
-    verb.add_argument("--components", type=int, default=10, metavar="N", help="Gaussians in the mixture (10)")
+    verb.add_argument("--components", type=int, metavar="N", help="Gaussians in the mixture (10)")
     _add_encodings(verb, "fit to the first N training images")
 
     verb = _add(verbs, "interpolate", _interpolate, "go from one image to another, on the line and on the arc")
@@ -118,13 +118,15 @@ def _reconstruct(trained: "Trained", arguments: argparse.Namespace, say: Callabl
 def _sample(trained: "Trained", arguments: argparse.Namespace, say: Callable[[str], None]) -> Any:
     from aedist.explore import sample
 
+    if arguments.components is not None and arguments.source != "mixture":
+        raise UserError("--components: goes with --from mixture alone; add that, or leave it out")
     return sample(
         trained,
         arguments.source,
         arguments.number,
         arguments.seed,
         arguments.temperature,
-        arguments.components,
+        10 if arguments.components is None else arguments.components,
         arguments.encodings,
         say,
     )

@@ -55,6 +55,7 @@ def arithmetic(
     check_ids(split, apply_to, "--apply")
     terms = parse(expression)
     groups = find_groups(split, terms, expression, num_images, say)
+    _tell_total(sum(term.sign for term in terms), bool(apply_to), say)
     means_td = torch.stack([encode_ids(trained, split, group.sample_ids).z_nd.mean(0) for group in groups])
     signs_t = torch.tensor([term.sign for term in terms], dtype=torch.float64)
     result_d = signs_t @ means_td
@@ -98,6 +99,14 @@ def arithmetic(
     }
     words = f"{printable(expression)}, means of at most {num_images} images"
     return grid(rows, row_labels, heads, title(trained, words), cell_labels), numbers
+
+
+def _tell_total(total: int, is_applied: bool, say: Callable[[str], None]) -> None:
+    """Say where the sum is not of the kind that it is used as: a place, of total 1, or a way from place to place, 0."""
+    if is_applied and total != 0:
+        say(f"the signs add up to {total:+d}, not 0, so --apply adds more than a difference of groups to the images")
+    elif not is_applied and total != 1:
+        say(f"the signs add up to {total:+d}, not +1, so the result is no image's encoding; --apply adds it to some")
 
 
 def _examples(groups: Sequence[Group]) -> list[int]:
