@@ -16,18 +16,23 @@ import yaml
 from PIL import Image
 
 from aedist.cli import main
+from aedist.data.loader import Split
 from aedist.data.store import ShardStore
 from aedist.errors import EXIT_USER_ERROR, UserError
 from aedist.evaluation.showcase import prior_samples
 from aedist.explore import arithmetic, interpolate, measure_attribute, reconstruct, sample, traverse
 from aedist.explore.encodings import decode_images, encode_first, encode_ids, read_originals
+from aedist.explore.expression import parse
+from aedist.explore.groups import find_groups
 from aedist.explore.interpolate import unlike_pairs
 from aedist.explore.pairs import find_pairs
 from aedist.noise import keyed_normal
+from aedist.shards.describe import index_folder
+from aedist.shards.index import read_index
 from aedist.trained import Trained, open_trained
 from paired import write_pairs
 from processes import launch, run
-from samples import write_config
+from samples import image, png, write_config, write_tar
 
 MLP = {"kind": "mlp", "hidden_dim": 48, "latent_dim": 12}
 SMALL = {"kind": "residual", "latent_dim": 3, "patch": 2, "channels": [8, 16]}
@@ -163,6 +168,19 @@ def test_arithmetic_adds_the_means_of_groups(trained: Trained) -> None:
 def test_groups_that_cannot_be_are_refused(trained: Trained, expression: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         arithmetic(trained, expression)
+
+
+def test_groups_of_classes_need_no_attributes(tmp_path: Path) -> None:
+    """Shards of others may have anything in their ``.json``."""
+    members = list[tuple[str, bytes]]()
+    for number in range(4):
+        members += [(f"{number}.cls", b"%d" % (number % 2)), (f"{number}.json", b'["a caption"]')]
+        members.append((f"{number}.png", png(image(0, number))))
+    write_tar(tmp_path / "a.tar", members)
+    index_folder(tmp_path, lambda _: None)
+    index = replace(read_index(tmp_path), classes=("cat", "dog"))
+    (cats,) = find_groups(Split(tmp_path, index), parse("cat"), "cat", 9)
+    assert cats.sample_ids == (0, 2)
 
 
 @pytest.mark.parametrize(

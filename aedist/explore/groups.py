@@ -44,7 +44,9 @@ def find_groups(
     found: list[list[int]] = [[] for _ in terms]
     looked_at, progress = 0, now_and_then(say)
     while looked_at < split.index.num_samples and any(len(ids) < most for ids in found):
-        label, attributes = store.label(looked_at), store.attributes(looked_at)
+        label = store.label(looked_at)
+        # where the index names no attributes, others' .json may hold anything
+        attributes = store.attributes(looked_at) if split.index.attributes else {}
         for ids, test in zip(found, tests, strict=True):
             if len(ids) < most and test(label, attributes):
                 ids.append(looked_at)
