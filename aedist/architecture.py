@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from aedist.config import Model, model_options
 from aedist.errors import UserError
+from aedist.modelconfig import Model, model_options
 from aedist.models import get_model
 
 

@@ -6,38 +6,15 @@ other placement keys, never under other result keys. Reading files and reporting
 ``configfile``'s business; this file only says what may be written.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-_SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+from aedist.modelconfig import Model, has_posterior, kind_of
+from aedist.section import Bytes, Section, key
 
-
-def _parse_bytes(value: object) -> object:
-    """``4GiB`` and the like to a number of bytes; anything else is left for pydantic to judge."""
-    if not isinstance(value, str):
-        return value
-    number, unit = value[:-3].strip(), value[-3:]
-    if unit not in _SIZES or not number.replace(".", "", 1).isdigit():
-        raise ValueError("must be a size such as 512MiB or 4GiB")
-    if len(number) > 12:
-        raise ValueError("is larger than any memory")
-    return int(float(number) * _SIZES[unit])
-
-
-Bytes = Annotated[int, BeforeValidator(_parse_bytes), Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-def key(default: Any, sentence: str, *, placement: bool = False, **rules: Any) -> Any:
-    """A configuration key: its default, the sentence that says what it is, and its rules."""
-    return Field(default, description=sentence, json_schema_extra={"placement": placement}, **rules)
-
-
-class Section(BaseModel):
-    """A frozen group of keys; unknown keys and wrong types are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
 
 class Run(Section):
@@ -61,54 +38,6 @@ class Data(Section):
 class Batch(Section):
     micro: int = key(32, "Images in one forward and backward pass on one process.", ge=1)
     num_micro: int = key(1, "Micro-batches in one step; images a step = micro x num_micro.", ge=1)
-
-
-class MLPModel(Section):
-    kind: Literal["mlp"] = key(..., "The architecture: mlp, the notebook's of digits.")
-    hidden_dim: int = key(200, "Width of the one hidden layer on either side of the latent.", ge=1)
-    latent_dim: int = key(20, "Numbers in an encoding.", ge=1)
-
-
-class ConvModel(Section):
-    kind: Literal["conv"] = key(..., "The architecture: conv, the notebook's of Tiny ImageNet.")
-    latent_dim: int = key(512, "Numbers in an encoding.", ge=1)
-    width: int = key(64, "Channels after the first convolution; each further one has twice as many.", ge=1)
-    depth: int = key(4, "Convolutions on either side, each of which halves the image.", ge=1, le=12)
-
-
-class VAEModel(Section):
-    kind: Literal["vae"] = key(..., "The architecture: vae, the notebook's of faces.")
-    latent_dim: int = key(100, "Numbers in an encoding.", ge=1)
-    hidden_dim: int = key(1024, "Width of the linear layer on either side of the latent.", ge=1)
-    width: int = key(8, "Channels after the first convolution; the next have two and four times as many.", ge=1)
-
-
-class ResidualModel(Section):
-    kind: Literal["residual"] = key(..., "The architecture: residual, for any latent and any posterior.")
-    latent: Literal["spatial", "vector"] = key("spatial", "Whether an encoding keeps rows and columns.")
-    latent_dim: int = key(8, "Channels of a spatial latent, numbers of a vector.", ge=1)
-    posterior: Literal["point", "gaussian"] = key("point", "Deterministic, or variational.")
-    patch: int | None = key(None, "Side of the squares of pixels that become channels; left out, a preset's.", ge=1)
-    channels: tuple[Annotated[int, Field(ge=1)], ...] | None = key(
-        None, "Channels of each level, which has half the side of the one before; left out, a preset's.", strict=False
-    )
-    blocks: int = key(1, "Residual blocks of a level.", ge=1)
-    attention: bool = key(False, "Attention at the lowest resolution.")
-
-    @model_validator(mode="after")
-    def _some_level(self) -> "ResidualModel":
-        if self.channels is not None and not self.channels:
-            raise ValueError("give model.channels at least one level")
-        return self
-
-
-Model = MLPModel | ConvModel | VAEModel | ResidualModel
-"""Each kind has keys of its own; ``kind`` says which are meant."""
-
-
-def has_posterior(model: Model) -> bool:
-    """Whether the model has a Gaussian posterior, so that KL and samples of the prior make sense."""
-    return isinstance(model, VAEModel) or (isinstance(model, ResidualModel) and model.posterior == "gaussian")
 
 
 class Objective(Section):
@@ -244,20 +173,10 @@ class Config(Section):
         return self.batch.micro * self.batch.num_micro
 
 
-def model_options(model: Model, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """What ``get_model`` takes for a configured model on images of (height, width, channels)."""
-    return {"image_shape": image_shape, **model.model_dump(exclude={"kind"})}
-
-
 def sections() -> dict[str, tuple[type[Section], ...]]:
     """The sections of a configuration by name, in order; of ``model``, one for each kind."""
     found: dict[str, Any] = {name: field.annotation for name, field in Config.model_fields.items()}
     return {name: get_args(annotation) or (annotation,) for name, annotation in found.items()}
-
-
-def kind_of(section: type[Section]) -> str | None:
-    """The ``kind`` that a section of a model describes; None for any other section."""
-    return get_args(section.model_fields["kind"].annotation)[0] if "kind" in section.model_fields else None
 
 
 def is_placement(section: str, name: str) -> bool:
@@ -267,3 +186,16 @@ def is_placement(section: str, name: str) -> bool:
             extra = cls.model_fields[name].json_schema_extra
             return isinstance(extra, dict) and bool(extra["placement"])
     return False
+
+
+def describe_keys(kind: str | None = None) -> Iterator[tuple[str, str, str]]:
+    """Every key as (dotted name, default, sentence); of the models, all with their kind before it, or one kind's."""
+    for section, classes in sections().items():
+        for cls in classes:
+            cls_kind = kind_of(cls)
+            if kind is not None and cls_kind not in (None, kind):
+                continue
+            before = f"{cls_kind}: " if len(classes) > 1 and kind is None else ""
+            for name, field in cls.model_fields.items():
+                default = "required" if field.is_required() else str(field.default)
+                yield f"{section}.{name}", default, before + (field.description or "")

@@ -6,21 +6,19 @@ YAML; ``1.0e-4`` is a number). On the command line, where nothing else could be 
 Anchors, tags and deep nesting, with which a small file can make a huge or a strange value, are refused.
 """
 
-import difflib
 import re
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from aedist.config import Config, is_placement, kind_of, sections
+from aedist.config import Config, is_placement
 from aedist.errors import UserError
+from aedist.mistakes import NUMBER, tell_mistake
 
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _DEEPEST_NESTING = 20
-_LONGEST_SHOWN = 100
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -130,7 +128,7 @@ def parse_config(values: dict[str, Any], where: str, origins: Collection[str] = 
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = dict.fromkeys(_tell(detail, where, origins) for detail in error.errors())
+        lines = dict.fromkeys(tell_mistake(detail, where, origins) for detail in error.errors())
         raise UserError("\n".join(lines)) from error
 
 
@@ -165,26 +163,13 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def describe_keys(kind: str | None = None) -> Iterator[tuple[str, str, str]]:
-    """Every key as (dotted name, default, sentence); of the models, all with their kind before it, or one kind's."""
-    for section, classes in sections().items():
-        for cls in classes:
-            cls_kind = kind_of(cls)
-            if kind is not None and cls_kind not in (None, kind):
-                continue
-            before = f"{cls_kind}: " if len(classes) > 1 and kind is None else ""
-            for name, field in cls.model_fields.items():
-                default = "required" if field.is_required() else str(field.default)
-                yield f"{section}.{name}", default, before + (field.description or "")
-
-
 def _lay_over(values: dict[str, Any], word: str, origins: set[str]) -> None:
     """Put one ``section.key=value`` word into the nested values."""
     path, equals, text = word.partition("=")
     section, dot, name = path.partition(".")
     if not equals or not dot or not section or not name:
         raise UserError(f"{word}: must be section.key=value, such as train.epochs=3")
-    value = float(text) if _NUMBER.fullmatch(text) and not text.lstrip("+-").isdigit() else read_yaml(text, word)
+    value = float(text) if NUMBER.fullmatch(text) and not text.lstrip("+-").isdigit() else read_yaml(text, word)
     group = values.setdefault(section, {})
     if group is None:
         group = values[section] = {}
@@ -192,81 +177,3 @@ def _lay_over(values: dict[str, Any], word: str, origins: set[str]) -> None:
         raise UserError(f"{word}: section {section} of the file is not a group of keys")
     group[name] = value
     origins.add(path)
-
-
-def _tell(detail: Any, where: str, origins: Collection[str]) -> str:
-    """One of pydantic's complaints as a line of ours: the place, the key, its value, the rule, the fix."""
-    value, kind, loc = detail["input"], detail["type"], list(detail["loc"])
-    model_kind = loc.pop(1) if loc[:1] == ["model"] and len(loc) > 1 else None  # which of the models was meant
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        loc.append("kind")
-        value = value.get("kind") if isinstance(value, dict) else value
-    path = ".".join(str(part) for part in loc)
-    from_word = any(f"{path}.".startswith(f"{origin}.") for origin in origins)
-    if kind == "extra_forbidden":  # of a section that is unknown, no key is looked at
-        from_word |= any(origin.startswith(f"{path}.") for origin in origins)
-    place = "command line" if from_word else where
-    path = _shown(path, str if path.isprintable() else repr)
-    if kind in ("extra_forbidden", "invalid_key"):
-        return f"{place}: unknown key {path}{_nearest(path, model_kind)}"
-    if kind == "missing" and isinstance(value, (list, tuple)):
-        return f"{place}: {path.rpartition('.')[0]}: {_shown(value)} is refused: it has too few items"
-    if kind in ("missing", "union_tag_not_found"):
-        return f"{place}: {path} is not set and has no default; set it"
-    rule = str(detail["msg"]).removeprefix("Value error, ")
-    rule = rule[0].lower() + rule[1:]
-    if isinstance(value, str) and kind in ("float_type", "int_type") and _NUMBER.fullmatch(value):
-        return f"{place}: {path}: {_shown(value)} is text, not a number; {_as_number(value, kind)}"
-    if kind == "value_error" and rule.startswith("give "):
-        return f"{place}: {rule}"
-    if kind == "union_tag_invalid":
-        rule = f"it should be one of {', '.join(_kinds())}"
-    rule = _RULES.get(str(kind), rule).replace("input should be", "it should be")
-    return f"{place}: {path}: {_shown(value)} is refused: {rule}"
-
-
-_RULES = {
-    "model_type": "it should be a group of keys, such as {name: value}",
-    "model_attributes_type": "it should be a group of keys, such as {kind: mlp}",
-    "tuple_type": "it should be a list, such as [a, b]",
-    "string_type": "it should be text; where it looks like something else, put it in quotes",
-}
-"""In our words, where pydantic's would mislead."""
-
-
-def _shown(value: object, spell: Callable[[object], str] = repr) -> str:
-    """A value as a message shows it, not longer than a line bears."""
-    text = spell(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
-def _as_number(value: str, kind: str) -> str:
-    """How to write ``value`` so that YAML reads a number."""
-    if kind == "int_type":
-        number = float(value)
-        example = int(number) if number.is_integer() and abs(number) < 1e15 else 10
-        return f"write a whole number without quotes, such as {example}"
-    mantissa, mark, exponent = value.lower().partition("e")
-    mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
-    return f"write {mantissa}{mark}{exponent} without quotes"
-
-
-def _kinds() -> list[str]:
-    """The kinds of models."""
-    return [kind for cls in sections()["model"] if (kind := kind_of(cls))]
-
-
-def _nearest(path: str, kind: str | None) -> str:
-    """The hint for an unknown key: the key of that name elsewhere, else the closest spelling, else what there is."""
-    section, dot, leaf = path.partition(".")
-    if not dot:
-        section, leaf = "", path
-    whole = {name: name for name in sections()}
-    known_keys = [dotted for dotted, _, _ in describe_keys(kind)]
-    own = {key.partition(".")[2]: key for key in known_keys if key.startswith(f"{section}.")} or whole
-    everywhere = {dotted.rpartition(".")[2]: dotted for dotted in known_keys} | whole
-    for known, cutoff in ((everywhere, 1.0), (own, 0.6), (everywhere, 0.6)):
-        if close := difflib.get_close_matches(leaf, known, n=1, cutoff=cutoff):
-            return f"; did you mean {known[close[0]]}?"
-    whose = f"a model of kind {kind}" if kind else section if section in whole else "a configuration"
-    return f"; {whose} has {', '.join(own)}"

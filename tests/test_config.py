@@ -8,9 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aedist.config import Config, is_placement, model_options, sections
-from aedist.configfile import describe_keys, differences, load_config, parse_config, read_yaml, to_yaml
+from aedist.config import Config, describe_keys, is_placement, sections
+from aedist.configfile import differences, load_config, parse_config, read_yaml, to_yaml
 from aedist.errors import UserError
+from aedist.modelconfig import model_options
 
 REPOSITORY = Path(__file__).parent.parent
 BASE = "data: {shards: s}\nmodel: {kind: mlp}\n"

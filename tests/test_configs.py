@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from aedist.architecture import sketch_model
-from aedist.config import Config, ResidualModel
+from aedist.config import Config
 from aedist.configfile import load_config
+from aedist.modelconfig import ResidualModel
 from aedist.models import count_parameters
 from aedist.models.residual import PRESETS
 from processes import run

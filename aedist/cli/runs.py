@@ -56,7 +56,8 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _config(arguments: argparse.Namespace) -> None:
-    from aedist.configfile import describe_keys, load_config, to_yaml
+    from aedist.config import describe_keys
+    from aedist.configfile import load_config, to_yaml
 
     if arguments.config:
         print(to_yaml(load_config(arguments.config, arguments.words)), end="")

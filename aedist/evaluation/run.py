@@ -56,7 +56,8 @@ def evaluate(model: nn.Module, batches: Batches, plan: EvaluationPlan, place: Pl
     Raises:
         RuntimeError: if an image was missed or measured twice.
     """
-    names = [*METRICS, *(["rate"] if is_variational(model) else [])]
+    has_rate = is_variational(model)
+    names = [*METRICS, "rate"] if has_rate else [*METRICS]
     records = torch.zeros(plan.num_images, 1 + len(names), dtype=torch.float64)
     was_training = model.training
     model.eval()

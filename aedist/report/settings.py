@@ -8,7 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from aedist.configfile import describe_keys, parse_config
+from aedist.config import describe_keys
+from aedist.configfile import parse_config
 from aedist.errors import UserError
 
 

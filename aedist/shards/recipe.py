@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from aedist.config import Section, key
 from aedist.configfile import read_yaml
 from aedist.errors import UserError
+from aedist.section import Section, key
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # also a file's name, so nothing that could lead away
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -14,13 +14,14 @@ from torch import nn
 from aedist.architecture import check_micro_batch, sketch_model
 from aedist.cadence import make_cadence, micro_batches_a_round
 from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
-from aedist.config import Config, has_posterior, model_options
+from aedist.config import Config
 from aedist.configfile import result_keys
 from aedist.data.loader import Split
 from aedist.data.plan import Plan, assigned, make_plan
 from aedist.data.source import is_resident, open_batches, open_split
 from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, UserError
 from aedist.export import export
+from aedist.modelconfig import has_posterior, model_options
 from aedist.models.norm import batch_norms
 from aedist.objective import make_objective
 from aedist.perceptual import check_shape

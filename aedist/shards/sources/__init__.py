@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from aedist.assets import Collection
-from aedist.config import Section
 from aedist.errors import UserError
+from aedist.section import Section
 from aedist.shards.recipe import ImageRecipe, Recipe, tell
 from aedist.shards.samples import Samples
 from aedist.shards.sources import celeba, imagefolder, mnist, olivetti, portraits, tinyimagenet

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aedist.config import key
 from aedist.errors import UserError
+from aedist.section import key
 from aedist.shards.attributes import write_attributes
 from aedist.shards.recipe import ImageRecipe
 from aedist.shards.samples import FOLDER, Described, listing_digest, name_some

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from aedist import keys
-from aedist.config import key
 from aedist.errors import UserError
+from aedist.section import key
 from aedist.shards.recipe import ImageRecipe
 from aedist.shards.samples import FOLDER, Described, listing_digest, name_some
 from aedist.shards.sources.files import IMAGE_SUFFIXES, Files, FolderFiles, shown, sort_kinds

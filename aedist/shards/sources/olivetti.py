@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from aedist.assets import Collection
-from aedist.config import Section, key
 from aedist.errors import UserError
 from aedist.packages import from_package
 from aedist.routes import Asset
+from aedist.section import Section, key
 from aedist.shards.attributes import write_attributes
 from aedist.shards.png import encode_png
 from aedist.shards.recipe import ImageRecipe

@@ -14,7 +14,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from aedist.config import Section, key
+from aedist.section import Section, key
 from aedist.shards.png import encode_png
 from aedist.shards.recipe import ImageRecipe
 from aedist.shards.samples import Unreadable

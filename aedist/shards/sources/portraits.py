@@ -19,8 +19,8 @@ from pydantic import field_validator
 
 from aedist import keys
 from aedist.assets import Collection
-from aedist.config import Section, key
 from aedist.errors import UserError
+from aedist.section import Section, key
 from aedist.shards.attributes import write_attributes
 from aedist.shards.png import encode_png
 from aedist.shards.recipe import ImageRecipe

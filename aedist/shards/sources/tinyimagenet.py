@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aedist.assets import Collection
-from aedist.config import Section, key
 from aedist.errors import UserError
 from aedist.routes import Asset, from_web
+from aedist.section import Section, key
 from aedist.shards.decode import decode
 from aedist.shards.recipe import ImageRecipe
 from aedist.shards.samples import FOLDER, Described, Unreadable, listing_digest, name_some
