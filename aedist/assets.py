@@ -6,9 +6,11 @@ data. Which route a file came by does not matter: every route must end in the sa
 its sha256 was checked, also when it was already in the cache.
 """
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +39,12 @@ def fetch(collection: Collection, cache: Path, say: Say, folder: Path | None = N
     Raises:
         UserError: if no route led to every file, with each route's reason; or if the cache cannot be written.
     """
+    if folder is not None:
+        refuse_needless(collection, folder)
     home = cache / collection.name
     try:
         home.mkdir(parents=True, exist_ok=True)
+        _remove_left(home)
         missing = [asset for asset in collection.assets if not _is_cached(home / asset.name, asset, say)]
     except OSError as error:
         raise UserError(f"{home}: cannot be used as cache ({error.strerror}); give a folder that can be") from error
@@ -64,6 +69,24 @@ def fetch(collection: Collection, cache: Path, say: Say, folder: Path | None = N
     return {asset.name: home / asset.name for asset in collection.assets}
 
 
+def refuse_needless(collection: Collection, given: Path) -> None:
+    """Refuse originals that would not be looked at, since the collection has none.
+
+    Raises:
+        UserError: if that is so.
+    """
+    if not collection.assets:
+        raise UserError(f"--from: {given} is refused: {collection.name} has no originals; leave --from out")
+
+
+def _remove_left(home: Path) -> None:
+    """Remove what downloads that were killed left; one that goes on holds the kernel's lock on its file."""
+    for path in home.glob(".*.part"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
 def _is_cached(path: Path, asset: Asset, say: Say) -> bool:
     if not path.is_file():
         return False
@@ -83,6 +106,8 @@ def _write_proved(path: Path, asset: Asset, pieces: Iterable[bytes]) -> int:
     digest, size = hashlib.sha256(), 0
     try:
         with beside.open("wb") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for piece in pieces:
                 file.write(piece)
                 digest.update(piece)

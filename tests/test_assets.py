@@ -1,5 +1,6 @@
 """Original bytes: every route is tried in order, everything is checked, and what went wrong is told in a line."""
 
+import fcntl
 import gzip
 import hashlib
 import http.server
@@ -284,3 +285,15 @@ def test_a_file_of_the_users_that_is_too_long_is_not_cut_to_fit(tmp_path: Path):
     (tmp_path / "a.bin").write_bytes(CONTENT["a.bin"] + b"!")
     (asset, content), *_ = from_folder(tmp_path).contents(ASSETS[:1], ignore)
     assert hashlib.sha256(content).hexdigest() != asset.sha256
+
+
+def test_what_a_killed_download_left_is_removed_and_one_that_goes_on_is_not(tmp_path: Path):
+    home = tmp_path / "set"
+    home.mkdir()
+    (home / ".a.bin.99999999.part").write_bytes(b"fir")
+    with (home / ".b.bin.1.part").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        fetch(Collection("set", ASSETS, (giving(CONTENT, []),)), tmp_path, ignore)
+        assert sorted(path.name for path in home.iterdir()) == [".b.bin.1.part", "a.bin", "b.bin"]
+    fetch(Collection("set", ASSETS, ()), tmp_path, ignore)
+    assert sorted(path.name for path in home.iterdir()) == ["a.bin", "b.bin"]
