@@ -23,7 +23,7 @@ from aedist.shards.build import build
 from aedist.shards.index import check_present, read_index
 from aedist.shards.png import broken_chunk, encode_png
 from aedist.shards.recipe import Recipe, read_recipe
-from aedist.shards.sources import SOURCES, Source, mnist, read_options
+from aedist.shards.sources import SOURCES, Source, mnist, one_by_one, read_options
 
 RECIPES = Path(__file__).parent.parent / "shards"
 COUNTS = {"train": 25, "test": 7}
@@ -62,7 +62,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
         for name, content in mnist.to_idx(images[split], labels[split], split).items():
             (originals / f"{name}.gz").write_bytes(gzip.compress(content))
             assets.append(Asset(name, hashlib.sha256(content).hexdigest(), len(content)))
-    monkeypatch.setitem(SOURCES, "tiny", Source(Collection("tiny", tuple(assets), ()), mnist.samples))
+    monkeypatch.setitem(SOURCES, "tiny", Source(Collection("tiny", tuple(assets), ()), one_by_one(mnist.samples)))
     values = read_recipe(RECIPES / "mnist.yaml").model_dump(mode="json")
     values |= {"name": "tiny", "source": "tiny", "samples_per_shard": 10}
     values |= {"originals": {asset.name: asset.sha256 for asset in assets}}
@@ -209,8 +209,15 @@ def test_shards_of_another_recipe_or_of_no_recipe_are_refused(tiny: Tiny, tmp_pa
     with pytest.raises(UserError, match="this recipe did not make it"):
         build(tiny.recipe(seed=1), out, tmp_path / "cache", ignore, tiny.originals)
     (out / "train" / "recipe.json").unlink()
-    with pytest.raises(UserError, match="this recipe did not make it"):
+    with pytest.raises(UserError, match=r"no build made it .*; move it away, or build into another folder") as caught:
         build(tiny.recipe(), out, tmp_path / "cache", ignore, tiny.originals)
+    assert "remove" not in str(caught.value), "it may be a folder of photographs"
+
+
+def test_originals_given_to_a_source_that_has_none_are_refused(tmp_path: Path):
+    recipe = read_recipe(RECIPES / "portraits.yaml")
+    with pytest.raises(UserError, match=r"--from: .* is refused: portraits has no originals; leave --from out"):
+        build(recipe, tmp_path / "out", tmp_path / "cache", ignore, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_an_original_that_was_mended_is_looked_at_again(tmp_path: Path, monkeypa
     recipe = Recipe.model_validate(values(splits={"train": {}}, image=image))
     said: list[str] = []
     for bad in (3, None):
-        source = Source(None, lambda *_, bad=bad: OneBad(bad), FolderOptions)
+        source = Source(None, lambda *_, bad=bad: lambda _: OneBad(bad), FolderOptions)
         monkeypatch.setitem(SOURCES, "folder", source)
         if bad is None:
             build(recipe, tmp_path / "out", tmp_path, said.append, tmp_path)

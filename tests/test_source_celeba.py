@@ -12,7 +12,7 @@ from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.shards.build import build
 from aedist.shards.index import read_index
-from aedist.shards.recipe import Recipe, read_recipe
+from aedist.shards.recipe import Recipe, SplitRecipe, read_recipe
 
 RECIPE = Path(__file__).parent.parent / "shards" / "celeba.yaml"
 ATTRIBUTES = ("Eyeglasses", "Male", "Smiling")
@@ -128,6 +128,33 @@ def test_lists_that_their_makers_did_not_give_out_are_refused_unless_the_recipe_
         UserError, match=r"its MD5 is [0-9a-f]{32}, not 75e246fa4810816ffd6ee81facbd244c; copy it again"
     ):
         build(recipe(check_md5=True), tmp_path / "out", tmp_path, ignore, root)
+
+
+@pytest.mark.parametrize(
+    ("change", "split"),
+    [
+        (edit(A, "Male", "Hats"), "train"),
+        (edit(A, "000003.jpg  -1", "000003.jpg   1"), "val"),
+        (edit(P, "000003.jpg 1", "000003.jpg 2"), "val"),
+    ],
+)
+def test_other_attributes_and_partitions_are_other_originals(
+    root: Path, tmp_path: Path, change: Callable[[Path], None], split: str
+):
+    """Of the same lengths, so that no file's size tells."""
+    any_counts = recipe().model_copy(update={"splits": {name: SplitRecipe() for name in recipe().splits}})
+    build(any_counts, tmp_path / "out", tmp_path, ignore, root)
+    change(root / "celeba")
+    with pytest.raises(UserError, match=f"out/{split}: was made from other originals"):
+        build(any_counts, tmp_path / "out", tmp_path, ignore, root)
+
+
+def test_the_lists_are_read_once_for_all_splits(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    real = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: (read.append(path.name), real(path, **how))[1])
+    build(recipe(), tmp_path / "out", tmp_path, ignore, root)
+    assert (read.count(A), read.count(P)) == (1, 1)
 
 
 def test_files_that_no_list_names_are_counted(root: Path, tmp_path: Path):

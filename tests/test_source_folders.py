@@ -1,54 +1,22 @@
-"""Photographs of the user's own: framed as the recipe says, split fairly, and nothing dropped without a word."""
+"""Folders of the user's own images: split fairly, every layout told, and nothing dropped without a word."""
 
 import io
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from faces import RECIPES, glasses, ignore, opened, save
 from PIL import Image
 
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.shards.build import build
-from aedist.shards.decode import decode
 from aedist.shards.index import read_index
-from aedist.shards.recipe import ImageRecipe, Recipe, read_recipe
-from aedist.shards.samples import FOLDER, Described, Unreadable
-from aedist.shards.sources.files import FolderFiles
-from aedist.shards.sources.imagefolder import FolderOptions, by_class, of_tree
-from aedist.shards.sources.photographs import Framing, find_problem, frame
-
-RECIPES = Path(__file__).parent.parent / "shards"
-PNG8 = ImageRecipe(height=8, width=8, channels=3, encoding="png")
-
-
-def ignore(_: str) -> None:
-    """Nobody listens."""
-
-
-def save(path: Path, colour: int = 100, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> Path:
-    """An image whose first pixel differs from the rest; ``size`` is (width, height)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.new(mode, size, colour if mode == "L" else (colour, 20, 30, 255)[: len(mode)])
-    image.save(path)
-    return path
-
-
-def glasses(folder: Path, each: int = 10) -> Path:
-    for number in range(each):
-        save(folder / "glasses" / f"{number}.png", 10 + number)
-        save(folder / "no_glasses" / f"{number}.jpg", 110 + number)
-    return folder
-
-
-def opened(place: Path, split: str = "train", source: Any = by_class, **options: Any) -> Described:
-    return source({FOLDER: place}, split, FolderOptions(**options), PNG8)
+from aedist.shards.recipe import Recipe, read_recipe
+from aedist.shards.sources.imagefolder import by_class, of_tree
 
 
 def test_the_notebooks_two_folders_become_shards(tmp_path: Path):
@@ -118,7 +86,7 @@ def test_what_is_no_image_is_named_counted_and_recorded(tmp_path: Path):
 
 def empty_class(folder: Path) -> str:
     (folder / "hats").mkdir()
-    return "class hats has no images; add some, or remove the folder"
+    return "class hats has no images; add some, or move the folder away"
 
 
 def images_beside(folder: Path) -> str:
@@ -146,6 +114,11 @@ def link_to_itself(folder: Path) -> str:
     return r"glasses/self\.png \(cannot be read: Too many levels of symbolic links\)"
 
 
+def pipe(folder: Path) -> str:
+    os.mkfifo(folder / "glasses" / "pipe.jpg")
+    return r"1 of its 21 images cannot be used: glasses/pipe\.jpg \(is no regular file\)"
+
+
 def loop(folder: Path) -> str:
     (folder / "glasses" / "again").symlink_to(folder)
     return "glasses/again: is a link to a folder that holds it; remove the link"
@@ -162,7 +135,7 @@ def cmyk(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "spoil", [empty_class, images_beside, unreadable, dangling_link, link_to_itself, loop, bomb, cmyk]
+    "spoil", [empty_class, images_beside, unreadable, dangling_link, link_to_itself, pipe, loop, bomb, cmyk]
 )
 def test_what_is_wrong_is_told_by_name_before_anything_is_written(tmp_path: Path, spoil: Any):
     told = spoil(glasses(tmp_path))
@@ -249,82 +222,36 @@ def test_a_wrong_layout_is_told(tmp_path: Path, layout: list[str], source: Any, 
             (tmp_path / name).touch()
     with pytest.raises(UserError, match=told):
         opened(tmp_path, "test", source)
+
+
+@pytest.mark.parametrize("source", [by_class, of_tree])
+def test_other_splits_and_what_is_no_folder_are_told(tmp_path: Path, source: Any):
     with pytest.raises(UserError, match="have train and test only"):
-        opened(tmp_path, "validate", source)
+        opened(glasses(tmp_path), "validate", source)
     with pytest.raises(UserError, match="is no folder; unpack it"):
         opened(Path(__file__), "test", source)
 
 
-def encoded(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind, **options)
-    return stream.getvalue()
+def test_a_long_look_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("aedist.shards.build._LOOK_SECONDS", 0.0)
+    said: list[str] = []
+    build(read_recipe(RECIPES / "faces.yaml"), tmp_path / "out", tmp_path, said.append, glasses(tmp_path / "in"))
+    assert [line for line in said if "looked at" in line] == [
+        *(f"faces: looked at {done} of 18 images of train" for done in range(1, 19)),
+        *(f"faces: looked at {done} of 2 images of test" for done in range(1, 3)),
+    ]
 
 
-def pixels_of(raw: bytes, image: ImageRecipe = PNG8, **framing: Any) -> np.ndarray:
-    made = frame(raw, "test", image, Framing(**framing))
-    return decode(made, image.encoding, (image.height, image.width, image.channels))
+def test_a_folder_in_the_recipe_may_begin_with_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    glasses(tmp_path / "in")
+    values = read_recipe(RECIPES / "faces.yaml").model_dump(mode="json") | {"options": {"folder": "~/in"}}
+    build(Recipe.model_validate(values), tmp_path / "out", tmp_path, ignore)
+    assert read_index(tmp_path / "out" / "train").num_samples == 18
 
 
-def test_the_centre_is_taken_and_resized_as_pillow_does_it():
-    """Against resizing the shorter side and cropping then, where that falls on whole pixels; ``crop`` comes first."""
-    pixels = np.random.default_rng(1).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-    expected = Image.fromarray(pixels).resize((12, 8), Image.Resampling.LANCZOS).crop((2, 0, 10, 8))
-    np.testing.assert_array_equal(pixels_of(encoded(pixels)), np.asarray(expected))
-    cropped = Image.fromarray(pixels[8:24, 16:32]).resize((8, 8), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(pixels_of(encoded(pixels), crop=16, filter="bicubic"), np.asarray(cropped))
-    same = pixels[:8, :8].copy()
-    np.testing.assert_array_equal(pixels_of(encoded(same)), same)
-
-
-def test_what_a_telephone_puts_behind_a_photograph_does_not_spoil_it(tmp_path: Path):
-    """A film, say; but a photograph that was cut short within is told, though its thumbnail ends."""
-    glasses(tmp_path, each=4)
-    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "glasses" / "film.jpg")
-    whole = (tmp_path / "glasses" / "film.jpg").read_bytes()
-    assert len(whole) > 5000, "its end is not among the bytes that are looked at first"
-    (tmp_path / "glasses" / "film.jpg").write_bytes(whole + bytes(range(255)) * 100)
-    found = opened(tmp_path, test_fraction=0)
-    assert len(found) == 9
-    assert set(found[list(found.files).index("glasses/film.jpg")]) == {"png", "cls"}
-    cut = whole[:2] + b"\xff\xfe\x00\x04\xff\xd9" + whole[2:-300]  # a comment that holds an end
-    (tmp_path / "glasses" / "film.jpg").write_bytes(cut)
-    with pytest.raises(UserError, match=r"glasses/film\.jpg \(.*[Tt]runcated"):
-        opened(tmp_path, test_fraction=0)
-
-
-def test_photographs_stand_upright_and_lose_no_channel_unseen():
-    pixels = np.random.default_rng(2).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    np.testing.assert_array_equal(pixels_of(encoded(pixels, exif=exif)), np.rot90(pixels, -1))
-    opaque = np.dstack([pixels, np.full((8, 8), 255, np.uint8)])
-    np.testing.assert_array_equal(pixels_of(encoded(opaque)), pixels)
-    opaque[3, 3, 3] = 254
-    with pytest.raises(Unreadable, match="it has transparency"):
-        pixels_of(encoded(opaque))
-    grey = ImageRecipe(height=8, width=8, channels=1, encoding="jpg")
-    assert pixels_of(encoded(pixels), grey).shape == (8, 8, 1)
-    np.testing.assert_array_equal(pixels_of(encoded(pixels[..., 0])), np.repeat(pixels[..., :1], 3, axis=2))
-
-
-SMOOTH = np.clip(np.add.outer(np.arange(40) * 3, np.arange(30) * 2)[..., None] + np.array([0, 20, 40]), 0, 255)
-WHOLE = [encoded(SMOOTH.astype(np.uint8), kind) for kind in ("JPEG", "PNG", "WEBP", "BMP")]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_any_bytes_are_a_photograph_or_are_told(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
-    """Arbitrary bytes, and whole files cut short or with bits flipped: an image of the right shape, or Unreadable."""
-    raw = bytearray(data.draw(st.one_of(st.binary(max_size=200), st.sampled_from(WHOLE))))
-    if raw and data.draw(st.booleans()):
-        raw = raw[: data.draw(st.integers(0, len(raw)))]
-    for place in data.draw(st.lists(st.integers(0, max(0, len(raw) - 1)), max_size=6)) if raw else []:
-        raw[place] ^= 1 << data.draw(st.integers(0, 7))
-    path = tmp_path_factory.getbasetemp() / "fuzzed.png"
-    path.write_bytes(raw)
-    problem = find_problem(FolderFiles(path.parent), path.name, Framing())
-    assert problem is None or "\n" not in problem
-    with suppress(Unreadable):
-        assert pixels_of(bytes(raw)).shape == (8, 8, 3)
+def test_photographs_where_a_split_would_be_are_not_advised_away(tmp_path: Path):
+    mine = glasses(tmp_path / "train").parent
+    glasses(tmp_path / "test")
+    with pytest.raises(UserError, match=r"train: is there, and no build made it .*; move it away, or build into"):
+        build(read_recipe(RECIPES / "faces.yaml"), mine, tmp_path / "cache", ignore, mine)

@@ -1,5 +1,6 @@
 """Tiny ImageNet in its true layout, from the zip or unpacked: every image exact, every class by its word."""
 
+import hashlib
 import io
 import json
 import re
@@ -80,7 +81,8 @@ def tree(tmp_path: Path) -> Path:
 
 def recipe(num_classes: int = len(WORDS)) -> Recipe:
     splits = {"train": {"samples": EACH_TRAIN * len(WORDS)}, "val": {"samples": EACH_VAL * len(WORDS)}}
-    changes = {"options": {"num_classes": num_classes}, "splits": splits, "samples_per_shard": 6}
+    options = {"num_classes": num_classes, "check_sha256": False}
+    changes = {"options": options, "splits": splits, "samples_per_shard": 6}
     return Recipe.model_validate(read_recipe(RECIPE).model_dump(mode="json") | changes)
 
 
@@ -215,6 +217,45 @@ def test_wrong_places_counts_and_splits_are_told(tree: Path, tmp_path: Path):
     refused(tmp_path / "a.zip", recipe(), "is no zip that can be read")
 
 
+def test_another_zip_than_the_one_that_is_known_is_refused_unless_the_recipe_takes_it(tree: Path, tmp_path: Path):
+    packed = pack(tree, tmp_path / "tiny-imagenet-200.zip")
+    strict = recipe().model_copy(update={"options": {"num_classes": len(WORDS)}})
+    found = hashlib.sha256(packed.read_bytes()).hexdigest()
+    known = strict.originals[packed.name]
+    (tmp_path / "holds").mkdir()
+    packed.rename(tmp_path / "holds" / packed.name)
+    for place in (tmp_path / "holds", tmp_path / "holds" / packed.name):
+        with pytest.raises(UserError, match=f"its sha256 is {found}, not {known}; .*options.check_sha256: false"):
+            build(strict, tmp_path / "out", tmp_path / "cache", ignore, place)
+    build(strict, tmp_path / "out", tmp_path / "cache", ignore, tree)  # a tree has no sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "changed"),
+    [
+        ("words.txt", "Egyptian cat", "Egyptian dog", ("train", "val")),
+        ("val/val_annotations.txt", "val_0.JPEG\tn02124075", "val_0.JPEG\tn01443537", ("val",)),
+    ],
+)
+def test_other_labels_and_names_are_other_originals(
+    tree: Path, tmp_path: Path, name: str, before: str, after: str, changed: tuple[str, ...]
+):
+    """Of the same lengths, so that no file's size tells."""
+    build(recipe(), tmp_path / "out", tmp_path, ignore, tree)
+    text = (tree / name).read_text()
+    assert before in text
+    (tree / name).write_text(text.replace(before, after))
+    with pytest.raises(UserError, match=f"out/{changed[0]}: was made from other originals than these"):
+        build(recipe(), tmp_path / "out", tmp_path, ignore, tree)
+    for split in changed:  # as a build that was stopped leaves it
+        (tmp_path / "out" / split).rename(tmp_path / "out" / f".{split}.part")
+        record = (tmp_path / "out" / f".{split}.part" / "recipe.json").read_text()
+        (tmp_path / "out" / f".{split}.part" / ".plan.json").write_text(record)
+    said: list[str] = []
+    build(recipe(), tmp_path / "out", tmp_path, said.append, tree)
+    assert sum("begun again" in line for line in said) == len(changed)
+
+
 def test_a_damaged_zip_is_found_by_its_own_checksums(tree: Path, tmp_path: Path):
     path = pack(tree, tmp_path / "a.zip")
     raw = bytearray(path.read_bytes())
@@ -229,5 +270,5 @@ def test_a_damaged_zip_is_found_by_its_own_checksums(tree: Path, tmp_path: Path)
 def test_the_record_says_what_the_shards_were_made_of(tree: Path, tmp_path: Path):
     build(recipe(), tmp_path / "out", tmp_path, ignore, tree)
     record = json.loads((tmp_path / "out" / "val" / "recipe.json").read_text())
-    assert record["options"] == {"num_classes": 4}
+    assert record["options"] == {"num_classes": 4, "check_sha256": False}
     assert len(record["found"]["listing"]) == 64

@@ -7,6 +7,7 @@ give the same bytes, with any number of processes, stopped and gone on with or n
 or compressor has a say in them.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from aedist import keys
-from aedist.assets import fetch
+from aedist.assets import fetch, refuse_needless
 from aedist.errors import UserError
 from aedist.routes import Say
 from aedist.shards.attributes import merge, summarise
 from aedist.shards.index import INDEX_NAME, Index
 from aedist.shards.lock import LOCK_NAME, locked
 from aedist.shards.recipe import Recipe
-from aedist.shards.samples import FOLDER, Described, name_some
+from aedist.shards.samples import FOLDER, Described, Looked, name_some
 from aedist.shards.sources import Source, find_source, read_options
 from aedist.shards.splitfolder import (
     begin,
@@ -37,6 +38,8 @@ from aedist.shards.workers import do_all
 from aedist.shards.write import Expected, write_shard
 
 _PRELOAD = ("aedist.shards.write", "aedist.shards.sources")
+
+_LOOK_SECONDS = 5.0
 
 Progress = Callable[[str, int, int], None]
 
@@ -75,8 +78,10 @@ def build(
     source, options = find_source(recipe.source), read_options(recipe)
     _check_originals(recipe, source)
     usual = getattr(options, "folder", None)
-    if given is None and usual and Path(usual).exists():
-        given = Path(usual)
+    if given is None and usual and Path(usual).expanduser().exists():
+        given = Path(usual).expanduser()
+    if given is not None and source.collection is not None:
+        refuse_needless(source.collection, given)
     if given is not None and not given.exists():
         raise UserError(f"{given}: no such file or folder; give the place of the originals with --from")
     with locked(out):
@@ -120,11 +125,12 @@ def _open_all(
     """Every split, opened and compared with the recipe. All are looked at before anything is refused."""
     opened: dict[str, Described] = {}
     problems: list[str] = []
+    if FOLDER in originals:
+        say(f"{recipe.name}: looking at the originals in {originals[FOLDER]}")
+    open_split = source.open_splits(originals, options, recipe.image, _now_and_then(recipe, say))
     for split in recipe.splits:
-        if FOLDER in originals:
-            say(f"{recipe.name}: looking at the originals of {split} in {originals[FOLDER]}")
         try:
-            samples = source.samples(originals, split, options, recipe.image)
+            samples = open_split(split)
             opened[split] = samples if isinstance(samples, Described) else Described(samples)
             _check_against_recipe(recipe, split, opened[split])
         except UserError as error:
@@ -132,6 +138,19 @@ def _open_all(
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return opened
+
+
+def _now_and_then(recipe: Recipe, say: Say) -> Looked:
+    """Says every few seconds how far a look has come; one that is short is silent."""
+    last = time.monotonic()
+
+    def looked(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LOOK_SECONDS:
+            last = time.monotonic()
+            say(f"{recipe.name}: looked at {done:,} of {total:,} {what}")
+
+    return looked
 
 
 def _check_against_recipe(recipe: Recipe, split: str, samples: Described) -> None:

@@ -6,12 +6,15 @@ data set has them.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 FOLDER = "folder"
 """The name under which a source that reads the user's own files is given their place."""
+
+Looked = Callable[[str, int, int], None]
+"""Is told what is looked at, how many of it were, and of how many, as often as it suits who looks."""
 
 _MOST_NAMED = 10
 
@@ -68,7 +71,7 @@ class Unreadable(Exception):
 
 
 def listing_digest(lines: Iterable[str]) -> str:
-    """A digest of what there is: names and sizes, a line each."""
+    """A digest of what there is and what is said of it (names, sizes, labels), a line each."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")

@@ -52,6 +52,11 @@ def is_finished(folder: Path, recipe: Recipe, split: str, say: Say) -> bool:
     if not folder.exists():
         return False
     record = _read_record(folder / RECORD_NAME)
+    if not {"version", "split", "name"} <= record.keys():  # perhaps a user's photographs, named as a split
+        raise UserError(
+            f"{folder}: is there, and no build made it (it holds no {RECORD_NAME} of one); move it away, or build into "
+            f"another folder"
+        )
     if {name: value for name, value in record.items() if name != _FOUND} != record_of(recipe, split):
         raise UserError(
             f"{folder}: is there, and this recipe did not make it; remove the folder, or build into another"
@@ -72,13 +77,13 @@ def refuse_other_originals(folder: Path, samples: Described) -> None:
     """Refuse to keep a split that was made from other originals than those that are given now.
 
     Raises:
-        UserError: if their names, sizes or digests are others.
+        UserError: if their names, sizes, or what their lists say of them are others.
     """
     before = _read_record(folder / RECORD_NAME).get(_FOUND, {}).get("listing", "")
     if before != samples.listing:
         raise UserError(
-            f"{folder}: was made from other originals than these, by their names and sizes; remove the folder to build "
-            f"it again, or build into another"
+            f"{folder}: was made from other originals than these, by what there is or what their lists say; remove the "
+            f"folder to build it again, or build into another"
         )
 
 

@@ -16,7 +16,7 @@ from aedist.assets import Collection
 from aedist.errors import UserError
 from aedist.section import Section
 from aedist.shards.recipe import ImageRecipe, Recipe, tell
-from aedist.shards.samples import Samples
+from aedist.shards.samples import Looked, Samples
 from aedist.shards.sources import celeba, imagefolder, mnist, olivetti, portraits, tinyimagenet
 
 
@@ -28,26 +28,41 @@ class NoOptions(Section):
 class Source:
     """One way to open a data set.
 
-    ``samples(originals, split, options, image)`` opens a split: ``originals`` are the paths of the collection's files
-    by name, ``options`` is the recipe's, read as ``options`` here, ``image`` is what every image must be. Where
-    ``in_place`` is set, or there is no collection, what the user gives with ``--from`` is not copied into the cache:
-    ``originals`` then has the one entry ``samples.FOLDER``, a folder or a file.
+    ``open_splits(originals, options, image, looked)`` looks at what all splits share, once, and gives what opens a
+    split by its name: ``originals`` are the paths of the collection's files by name, ``options`` is the recipe's, read
+    as ``options`` here, ``image`` is what every image must be, and ``looked`` is told how far a long look has come.
+    Where ``in_place`` is set, or there is no collection, what the user gives with ``--from`` is not copied into the
+    cache: ``originals`` then has the one entry ``samples.FOLDER``, a folder or a file.
     """
 
     collection: Collection | None
-    samples: Callable[[Mapping[str, Path], str, Any, ImageRecipe], Samples]
+    open_splits: Callable[[Mapping[str, Path], Any, ImageRecipe, Looked], Callable[[str], Samples]]
     options: type[Section] = NoOptions
     in_place: bool = False
 
 
+def one_by_one(
+    samples: Callable[[Mapping[str, Path], str, Any, ImageRecipe], Samples],
+) -> Callable[[Mapping[str, Path], Any, ImageRecipe, Looked], Callable[[str], Samples]]:
+    """``open_splits`` of a source whose splits share nothing that takes long: ``samples`` opens one."""
+
+    def open_splits(
+        originals: Mapping[str, Path], options: Any, image: ImageRecipe, looked: Looked
+    ) -> Callable[[str], Samples]:
+        del looked
+        return lambda split: samples(originals, split, options, image)
+
+    return open_splits
+
+
 SOURCES: dict[str, Source] = {
-    "celeba": Source(None, celeba.samples, celeba.Options),
+    "celeba": Source(None, celeba.open_splits, celeba.Options),
     "folder": Source(None, imagefolder.of_tree, imagefolder.FolderOptions),
     "imagefolder": Source(None, imagefolder.by_class, imagefolder.FolderOptions),
-    "mnist": Source(mnist.ORIGINALS, mnist.samples),
-    "olivetti": Source(olivetti.ORIGINALS, olivetti.samples, olivetti.Options),
-    "portraits": Source(portraits.ORIGINALS, portraits.samples, portraits.Options),
-    "tinyimagenet": Source(tinyimagenet.ORIGINALS, tinyimagenet.samples, tinyimagenet.Options, in_place=True),
+    "mnist": Source(mnist.ORIGINALS, one_by_one(mnist.samples)),
+    "olivetti": Source(olivetti.ORIGINALS, one_by_one(olivetti.samples), olivetti.Options),
+    "portraits": Source(portraits.ORIGINALS, one_by_one(portraits.samples), portraits.Options),
+    "tinyimagenet": Source(tinyimagenet.ORIGINALS, tinyimagenet.open_splits, tinyimagenet.Options, in_place=True),
 }
 
 

@@ -6,8 +6,7 @@ by their makers to each user, so ``--from`` names them; what is known of them ar
 (Z. Liu, P. Luo, X. Wang and X. Tang, "Deep learning face attributes in the wild", ICCV 2015.)
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from aedist.errors import UserError
 from aedist.section import key
 from aedist.shards.attributes import write_attributes
 from aedist.shards.recipe import ImageRecipe
-from aedist.shards.samples import FOLDER, Described, listing_digest, name_some
-from aedist.shards.sources.files import Files, FolderFiles, ZipFiles, shown
+from aedist.shards.samples import FOLDER, Described, Looked, listing_digest
+from aedist.shards.sources.files import Files, FolderFiles, ZipFiles, file_digest, shown, shown_some
 from aedist.shards.sources.photographs import Framing, frame
 
 _PARTITIONS = {"train": "0", "val": "1", "test": "2"}
@@ -58,44 +57,50 @@ class Faces:
         return {self.image.encoding: framed, "json": write_attributes(has)}
 
 
-def samples(originals: Mapping[str, Path], split: str, options: Options, image: ImageRecipe) -> Described:
-    """The faces of a split; a sample's number is its place among those of the split in the list.
+def open_splits(
+    originals: Mapping[str, Path], options: Options, image: ImageRecipe, looked: Looked
+) -> Callable[[str], Described]:
+    """Read the lists, and give what opens a split; a sample's number is its place among those of the split in the list.
 
     Raises:
-        UserError: if there is no such split, or the files are not CelebA's, naming what is wrong.
+        UserError: if the files are not CelebA's, naming what is wrong; and what is given, if there is no such split.
     """
-    if split not in _PARTITIONS:
-        raise UserError(f"splits.{split}: CelebA has {', '.join(_PARTITIONS)} only; correct the recipe")
     home = _home(originals[FOLDER])
     packed = home / f"{_IMAGES}.zip"
     if options.check_md5:
         for name in (_ATTRIBUTES, _PARTITION, *([] if (home / _IMAGES).is_dir() else [packed.name])):
-            _check_md5(home / name)
+            _check_md5(home / name, looked)
     names, signs = _attributes(home / _ATTRIBUTES, options.num_attributes)
     partition = _partition(home / _PARTITION)
     if partition.keys() != signs.keys():
         other = sorted(partition.keys() ^ signs.keys())
         raise UserError(
-            f"{home}: {len(other):,} images are in only one of the two lists: {_list(other)}; copy both again"
+            f"{home}: {len(other):,} images are in only one of the two lists: {shown_some(other)}; copy both again"
         )
     files = FolderFiles(home / _IMAGES) if (home / _IMAGES).is_dir() else ZipFiles(packed, f"{_IMAGES}/")
     sizes = files.sizes()
     if missing := sorted(partition.keys() - sizes.keys()):
         raise UserError(
-            f"{files.place}: {len(missing):,} images of the lists are missing: {_list(missing)}; copy them again"
+            f"{files.place}: {len(missing):,} images of the lists are missing: {shown_some(missing)}; copy them again"
         )
     others = sorted(sizes.keys() - partition.keys())
-    chosen = [name for name, number in partition.items() if number == _PARTITIONS[split]]
-    return Described(
-        Faces(files, tuple(chosen), names, tuple(signs[name] for name in chosen), image, options),
-        files=tuple(chosen),
-        notes={"num_passed_over": len(others)} if others else {},
-        remarks=(f"{files.place}: {len(others):,} files are in no list and are passed over: {_list(others)}",)
-        if others
-        else (),
-        listing=listing_digest(f"{sizes[name]} {name} {signs[name]}" for name in chosen),
-        skip_unreadable=options.skip_unreadable,
-    )
+    told = f"{files.place}: {len(others):,} files are in no list and are passed over: {shown_some(others)}"
+
+    def of_split(split: str) -> Described:
+        if split not in _PARTITIONS:
+            raise UserError(f"splits.{split}: CelebA has {', '.join(_PARTITIONS)} only; correct the recipe")
+        chosen = [name for name, number in partition.items() if number == _PARTITIONS[split]]
+        listing = [" ".join(names), *(f"{sizes[name]} {name} {signs[name]}" for name in chosen)]
+        return Described(
+            Faces(files, tuple(chosen), names, tuple(signs[name] for name in chosen), image, options),
+            files=tuple(chosen),
+            notes={"num_passed_over": len(others)} if others else {},
+            remarks=(told,) if others else (),
+            listing=listing_digest(listing),
+            skip_unreadable=options.skip_unreadable,
+        )
+
+    return of_split
 
 
 def _home(place: Path) -> Path:
@@ -153,18 +158,10 @@ def _lines(path: Path) -> list[str]:
         raise UserError(f"{path}: cannot be read as text ({error}); copy it again") from error
 
 
-def _check_md5(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); copy it again, or mend its rights") from error
+def _check_md5(path: Path, looked: Looked) -> None:
+    found = file_digest(path, "md5", looked)
     if found != _MD5[path.name]:
         raise UserError(
             f"{path}: its MD5 is {found}, not {_MD5[path.name]}; copy it again, or set options.check_md5: false to "
             f"take it as it is"
         )
-
-
-def _list(names: list[str]) -> str:
-    return name_some([shown(name) for name in names])

@@ -4,7 +4,9 @@ Names are told apart from images by their extension alone. Hidden files and file
 named, never dropped silently; links are followed, and one that leads back to where it came from is refused.
 """
 
+import hashlib
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -12,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aedist.errors import UserError
-from aedist.shards.samples import Unreadable
+from aedist.shards.samples import Looked, Unreadable, name_some
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _MAX_FILE_BYTES = 2**28
+_PIECE_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,11 @@ class FolderFiles:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; raises ``Unreadable``."""
+        path = self.place / name
         try:
-            with (self.place / name).open("rb") as file:
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for whoever writes to it
+                raise Unreadable(shown(name), "is no regular file")
+            with path.open("rb") as file:
                 raw = file.read(_MAX_FILE_BYTES + 1)
         except OSError as error:
             raise Unreadable(shown(name), f"cannot be read: {error.strerror}") from error
@@ -116,6 +122,30 @@ def sort_kinds(names: Sequence[str]) -> Sorted:
 def shown(name: str) -> str:
     """A name as it can be printed on one line: what cannot is escaped as Python does."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()
+
+
+def shown_some(names: Sequence[str]) -> str:
+    """As ``name_some``, each as ``shown``."""
+    return name_some([shown(name) for name in names])
+
+
+def file_digest(path: Path, algorithm: str, looked: Looked) -> str:
+    """The digest of a file by an algorithm of ``hashlib``, in hexadecimal; ``looked`` is told of the bytes.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    digest, done = hashlib.new(algorithm, usedforsecurity=False), 0
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+                done += len(piece)
+                looked(f"bytes of {path.name}", done, size)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); copy it again, or mend its rights") from error
+    return digest.hexdigest()
 
 
 def _walk(folder: Path, below: str, above: tuple[tuple[int, int], ...]) -> list[tuple[str, int]]:

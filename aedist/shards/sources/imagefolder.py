@@ -6,25 +6,19 @@ counted, and refused unless the recipe says to leave it out. A sample's number i
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from aedist import keys
 from aedist.errors import UserError
 from aedist.section import key
 from aedist.shards.recipe import ImageRecipe
-from aedist.shards.samples import FOLDER, Described, listing_digest, name_some
-from aedist.shards.sources.files import IMAGE_SUFFIXES, Files, FolderFiles, shown, sort_kinds
+from aedist.shards.samples import FOLDER, Described, Looked, listing_digest, name_some
+from aedist.shards.sources.files import Files, shown, shown_some
+from aedist.shards.sources.layout import TRAIN, Tree, class_folders, folder_of_split, read_tree
 from aedist.shards.sources.photographs import Framing, find_problem, frame
-
-_TRAIN, _TEST = _SPLITS = ("train", "test")
-_SUFFIXES = ", ".join(IMAGE_SUFFIXES)
-_MOST_RECORDED = 100  # names of files that are no images; all are counted
-_HELD_OUT = ("test", "val", "valid", "validation")
-"""The folders that may hold split test, the first that is there."""
-_LIKE_TRAIN, _LIKE_TEST = ("train", "training"), (*_HELD_OUT, "testing")
 
 
 class FolderOptions(Framing):
@@ -59,27 +53,32 @@ class Photographs:
         return fields
 
 
-@dataclass(frozen=True)
-class _Tree:
-    """What a user's folder holds: bytes of every file, and the folder of each split where it has any."""
-
-    files: FolderFiles
-    sizes: dict[str, int]
-    images: tuple[str, ...]
-    folders: dict[str, str]
-    remarks: tuple[str, ...]
-    notes: dict[str, Any]
-
-
-def by_class(originals: Mapping[str, Path], split: str, options: FolderOptions, image: ImageRecipe) -> Described:
-    """The photographs of a split where each class has a folder.
+def by_class(
+    originals: Mapping[str, Path], options: FolderOptions, image: ImageRecipe, looked: Looked
+) -> Callable[[str], Described]:
+    """What opens a split of a folder in which each class has a folder.
 
     Raises:
-        UserError: naming what is wrong with the layout, or the files that cannot be used.
+        UserError: naming what is wrong with the layout; and what is given, naming what is wrong with the split, or the
+            files that cannot be used.
     """
-    tree = _look(originals, split)
-    below = tree.folders.get(split, "")
-    classes = _class_folders(tree, tree.folders.get(_TRAIN, below))
+    return partial(_split_by_class, read_tree(originals[FOLDER]), options, image, looked)
+
+
+def of_tree(
+    originals: Mapping[str, Path], options: FolderOptions, image: ImageRecipe, looked: Looked
+) -> Callable[[str], Described]:
+    """What opens a split of images that lie anywhere in the tree; they have no classes.
+
+    Raises:
+        UserError: as ``by_class``.
+    """
+    return partial(_split_of_tree, read_tree(originals[FOLDER]), options, image, looked)
+
+
+def _split_by_class(tree: Tree, options: FolderOptions, image: ImageRecipe, looked: Looked, split: str) -> Described:
+    below = folder_of_split(tree, split)
+    classes = class_folders(tree, tree.folders.get(TRAIN, below))
     members: dict[str, list[str]] = {name: [] for name in classes}
     stray: list[str] = []
     for name in tree.images:
@@ -89,108 +88,24 @@ def by_class(originals: Mapping[str, Path], split: str, options: FolderOptions, 
     where = shown(str(tree.files.place / below))
     if stray:
         raise UserError(
-            f"{where}: {len(stray):,} images lie in no folder of a class that is trained on: {_list(stray)}; move each "
-            f"into one, or use the recipe folder, which has no classes"
+            f"{where}: {len(stray):,} images lie in no folder of a class that is trained on: {shown_some(stray)}; move "
+            f"each into one, or use the recipe folder, which has no classes"
         )
     if empty := [name for name in classes if not members[name]]:
-        raise UserError(f"{where}: class {_list(empty)} has no images; add some, or remove the folder")
+        raise UserError(f"{where}: class {shown_some(empty)} has no images; add some, or move the folder away")
     chosen = {
         name: number
         for number, many in enumerate(members.values())
         for name in (many if tree.folders else _share(many, split, options, number))
     }
-    return _describe(tree, split, dict(sorted(chosen.items())), classes, options, image)
+    return _describe(tree, split, dict(sorted(chosen.items())), classes, options, image, looked)
 
 
-def of_tree(originals: Mapping[str, Path], split: str, options: FolderOptions, image: ImageRecipe) -> Described:
-    """The photographs of a split, wherever they lie in the tree; they have no classes.
-
-    Raises:
-        UserError: if there are none, or naming the files that cannot be used.
-    """
-    tree = _look(originals, split)
-    below = tree.folders.get(split, "")
+def _split_of_tree(tree: Tree, options: FolderOptions, image: ImageRecipe, looked: Looked, split: str) -> Described:
+    below = folder_of_split(tree, split)
     names = [name for name in tree.images if name.startswith(below)]
     chosen = names if tree.folders else _share(names, split, options, 0)
-    return _describe(tree, split, dict.fromkeys(chosen, 0), [], options, image)
-
-
-def _look(originals: Mapping[str, Path], split: str) -> _Tree:
-    """What there is in the folder, and what of it is passed over."""
-    place = originals[FOLDER]
-    if split not in _SPLITS:
-        raise UserError(f"splits.{split}: images of your own have {' and '.join(_SPLITS)} only; correct the recipe")
-    if not place.is_dir():
-        raise UserError(f"{place}: is no folder; unpack it, and name the folder that holds the images")
-    files = FolderFiles(place)
-    sizes = files.sizes()
-    kinds = sort_kinds(list(sizes))
-    top = sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-    folders: dict[str, str] = {}
-    passed_over: list[str] = []
-    outside: list[str] = []
-    if _TRAIN in top:
-        held_out = [name for name in _HELD_OUT if name in top]
-        folders = {_TRAIN: f"{_TRAIN}/", **({_TEST: f"{held_out[0]}/"} if held_out else {})}
-        passed_over = sorted(set(top) - {folder[:-1] for folder in folders.values()})
-        if split not in folders:
-            raise UserError(f"{place}: has a folder train, but none of {', '.join(_HELD_OUT)} for split test; add one")
-        outside = [name for name in kinds.images if not name.startswith(tuple(folders.values()))]
-    elif misspelt := _misspelt_splits(top):
-        raise UserError(
-            f"{place}: folders {_list(misspelt)} look like splits, which are named train and one of "
-            f"{', '.join(_HELD_OUT)}; rename them"
-        )
-    if not any(name.startswith(folders.get(split, "")) for name in kinds.images):
-        tars = [name for name in kinds.others if name.endswith(".tar")]
-        fix = "these are shards: 'aedist shards index' makes them usable" if tars else "name the folder that holds them"
-        raise UserError(f"{place / folders.get(split, '')}: holds no images ({_SUFFIXES}); {fix}")
-    remarks = [
-        f"{place}: passed over: {len(names):,} {what}: {_list(names)}"
-        for what, names in (
-            (f"that are no {_SUFFIXES}", kinds.others),
-            ("that are hidden", kinds.hidden),
-            ("folders beside train that no split of this recipe takes", passed_over),
-            ("images outside the folders of the splits", outside),
-        )
-        if names
-    ]
-    notes = {
-        "num_no_images": len(kinds.others),
-        "no_images": [shown(name) for name in kinds.others[:_MOST_RECORDED]],
-        "num_hidden": len(kinds.hidden),
-        "num_outside": len(outside),
-        "folders_passed_over": [shown(name) for name in passed_over],
-    }
-    return _Tree(files, sizes, kinds.images, folders, tuple(remarks), notes)
-
-
-def _misspelt_splits(top: Sequence[str]) -> list[str]:
-    """Folders such as Train and Test, which would otherwise be taken for two classes."""
-    like_train = [name for name in top if name.lower() in _LIKE_TRAIN]
-    like_test = [name for name in top if name.lower() in _LIKE_TEST]
-    return [*like_train, *like_test] if like_train and like_test else []
-
-
-def _class_folders(tree: _Tree, below: str) -> list[str]:
-    """The names of the folders of classes, sorted; empty ones too."""
-    place = tree.files.place / below
-    names = sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not names:
-        raise UserError(
-            f"{shown(str(place))}: holds no folder of a class; put the images of each class into a folder of its name, "
-            f"or use the recipe folder, which has no classes"
-        )
-    if len(names) == 1:
-        inside = f"{below}{names[0]}/"
-        inner = {name.removeprefix(inside).rpartition("/")[0] for name in tree.images if name.startswith(inside)}
-        if len(inner) > 1 and "" not in inner:
-            raise UserError(
-                f"{shown(str(place))}: its one folder {shown(names[0])} would be the one class, but holds folders of "
-                f"images: {_list(sorted(inner))}; name {shown(str(place / names[0]))} if those are the classes, or use "
-                f"the recipe folder, which has no classes"
-            )
-    return names
+    return _describe(tree, split, dict.fromkeys(chosen, 0), [], options, image, looked)
 
 
 def _share(names: Sequence[str], split: str, options: FolderOptions, group: int) -> list[str]:
@@ -199,20 +114,25 @@ def _share(names: Sequence[str], split: str, options: FolderOptions, group: int)
     if options.test_fraction > 0 and len(names) > 1:
         num_test = min(max(num_test, 1), len(names) - 1)
     order = keys.permutation(len(names), options.split_seed, group).tolist()
-    kept = set(order[num_test:] if split == _TRAIN else order[:num_test])
+    kept = set(order[num_test:] if split == TRAIN else order[:num_test])
     return [name for number, name in enumerate(names) if number in kept]
 
 
 def _describe(
-    tree: _Tree,
+    tree: Tree,
     split: str,
     labels: Mapping[str, int],
     classes: Sequence[str],
     options: FolderOptions,
     image: ImageRecipe,
+    looked: Looked,
 ) -> Described:
     """The samples with what is to be said and recorded; what cannot be used is refused or left out here."""
-    problems = {name: problem for name in labels if (problem := find_problem(tree.files, name, options))}
+    problems: dict[str, str] = {}
+    for done, name in enumerate(labels, start=1):
+        if problem := find_problem(tree.files, name, options):
+            problems[name] = problem
+        looked(f"images of {split}", done, len(labels))
     many = Counter(labels.values())
     counted = [f"{shown(name)} {many[number]:,}" for number, name in enumerate(classes)]
     of_class = f"; classes: {name_some(counted)}" if counted else ""
@@ -241,7 +161,3 @@ def _describe(
         listing=listing_digest(f"{tree.sizes[name]} {name}" for name in labels),
         skip_unreadable=options.skip_unreadable,
     )
-
-
-def _list(names: Sequence[str]) -> str:
-    return name_some([shown(name) for name in names])

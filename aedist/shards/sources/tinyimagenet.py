@@ -8,7 +8,7 @@ named by the first of their words. The unlabelled test images are not used.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +18,16 @@ from aedist.routes import Asset, from_web
 from aedist.section import Section, key
 from aedist.shards.decode import decode
 from aedist.shards.recipe import ImageRecipe
-from aedist.shards.samples import FOLDER, Described, Unreadable, listing_digest, name_some
-from aedist.shards.sources.files import Files, FolderFiles, ZipFiles, shown
+from aedist.shards.samples import FOLDER, Described, Looked, Unreadable, listing_digest, name_some
+from aedist.shards.sources.files import Files, FolderFiles, ZipFiles, file_digest, shown, shown_some
 
 _ZIP = "tiny-imagenet-200.zip"
+_ZIP_SHA256 = "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821"
 _SPLITS = ("train", "val")
 
 ORIGINALS = Collection(
     "tinyimagenet",
-    (Asset(_ZIP, "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821", 248_100_043),),
+    (Asset(_ZIP, _ZIP_SHA256, 248_100_043),),
     (from_web("http://cs231n.stanford.edu/", ""),),
 )
 
@@ -35,6 +36,7 @@ class Options(Section):
     """What a recipe may tell of the originals."""
 
     num_classes: int = key(200, "How many classes wnids.txt must name.", ge=1)
+    check_sha256: bool = key(True, "Whether a zip given with --from must be the one that its makers gave out.")
 
 
 @dataclass(frozen=True)
@@ -58,40 +60,73 @@ class Jpegs:
         return {"jpg": raw, "cls": b"%d" % self.labels[number]}
 
 
-def samples(originals: Mapping[str, Path], split: str, options: Options, image: ImageRecipe) -> Described:
-    """The photographs of ``train`` or ``val``.
+def open_splits(
+    originals: Mapping[str, Path], options: Options, image: ImageRecipe, looked: Looked
+) -> Callable[[str], Described]:
+    """Read the lists, and give what opens ``train`` or ``val``.
 
     Raises:
-        UserError: if there is no such split, or the files are not laid out as Tiny ImageNet is, naming what is wrong.
+        UserError: if the files are not laid out as Tiny ImageNet is, naming what is wrong, or the user's zip is another
+            than the recipe's; and what is given, if there is no such split.
     """
-    if split not in _SPLITS:
-        raise UserError(f"splits.{split}: Tiny ImageNet has {' and '.join(_SPLITS)} only; correct the recipe")
-    files = _open(originals.get(_ZIP) or originals[FOLDER])
+    if _ZIP in originals:
+        place = originals[_ZIP]  # fetched, and its sha256 compared
+    else:
+        place = _locate(originals[FOLDER])
+        if options.check_sha256 and place.is_file():
+            _check_sha256(place, looked)
+    files = _open(place)
     sizes = files.sizes()
     wnids = _wnids(files, options.num_classes)
-    labels = _train_labels(files, sizes, wnids) if split == "train" else _val_labels(files, sizes, wnids)
-    prefix = f"{split}/"
+    classes = _class_names(files, wnids)
     shape = (image.height, image.width, image.channels)
-    return Described(
-        Jpegs(files, tuple(labels), tuple(labels.values()), shape),
-        classes=_class_names(files, wnids),
-        class_ids=tuple(wnids),
-        files=tuple(labels),
-        listing=listing_digest(f"{size} {name}" for name, size in sizes.items() if name.startswith(prefix)),
+
+    def of_split(split: str) -> Described:
+        if split not in _SPLITS:
+            raise UserError(f"splits.{split}: Tiny ImageNet has {' and '.join(_SPLITS)} only; correct the recipe")
+        labels = _train_labels(files, sizes, wnids) if split == "train" else _val_labels(files, sizes, wnids)
+        listing = [f"{wnid} {name}" for wnid, name in zip(wnids, classes, strict=True)]
+        listing += [f"{sizes[name]} {name} {label}" for name, label in labels.items()]
+        return Described(
+            Jpegs(files, tuple(labels), tuple(labels.values()), shape),
+            classes=classes,
+            class_ids=tuple(wnids),
+            files=tuple(labels),
+            listing=listing_digest(listing),
+        )
+
+    return of_split
+
+
+def _locate(place: Path) -> Path:
+    """The folder that holds wnids.txt, or the zip."""
+    if not place.is_dir():
+        return place
+    for folder in (place, place / "tiny-imagenet-200"):
+        if (folder / "wnids.txt").is_file():
+            return folder
+    if (place / _ZIP).is_file():
+        return place / _ZIP
+    raise UserError(
+        f"{place}: holds neither wnids.txt nor {_ZIP}; name the zip, or the folder tiny-imagenet-200 that it makes"
     )
+
+
+def _check_sha256(path: Path, looked: Looked) -> None:
+    found = file_digest(path, "sha256", looked)
+    if found != _ZIP_SHA256:
+        raise UserError(
+            f"{path}: its sha256 is {found}, not {_ZIP_SHA256}; copy it again, leave --from out to have it fetched, or "
+            f"set options.check_sha256: false to take a zip that was packed anew"
+        )
 
 
 def _open(place: Path) -> Files:
     """The files below the folder that holds wnids.txt, in a zip or on the disk."""
     if place.is_dir():
-        for folder in (place, place / "tiny-imagenet-200"):
-            if (folder / "wnids.txt").is_file():
-                return FolderFiles(folder)
-        if (place / _ZIP).is_file():
-            return _open(place / _ZIP)
-        raise UserError(
-            f"{place}: holds neither wnids.txt nor {_ZIP}; name the zip, or the folder tiny-imagenet-200 that it makes"
-        )
+        return FolderFiles(place)
+    if not place.is_file():
+        raise UserError(f"{place}: is neither a folder nor a regular file; name {_ZIP}")
     roots = [
         name.removesuffix("wnids.txt") for name in ZipFiles(place).sizes() if name.rpartition("/")[2] == "wnids.txt"
     ]
@@ -173,8 +208,7 @@ def _text(files: Files, name: str) -> str:
 
 def _refuse(files: Files, what: str, names: list[str]) -> None:
     if names:
-        listed = name_some([shown(name) for name in names])
-        raise UserError(f"{files.place}: {len(names):,} {what}: {listed}; fetch the originals again")
+        raise UserError(f"{files.place}: {len(names):,} {what}: {shown_some(names)}; fetch the originals again")
 
 
 def _is_jpeg(name: str) -> bool:
