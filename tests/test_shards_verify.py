@@ -217,3 +217,10 @@ def test_a_jpeg_that_cannot_be_read_is_named(tmp_path: Path):
     member = all_members(tmp_path / "a.tar")[1]
     flip(tmp_path / "a.tar", member.offset, 0xFF)
     assert f"1.jpg at byte {member.offset}: " in explanation(tmp_path)
+
+
+def test_a_folder_without_an_index_is_told_once(tmp_path: Path):
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"index\.json: missing"):
+        verify_folder(tmp_path, said.append)
+    assert said == [], "the error says it"

@@ -47,7 +47,7 @@ def _build(arguments: argparse.Namespace) -> None:
 
     path = _recipe_path(arguments.recipe)
     recipe, out = read_recipe(path), arguments.out or path.with_suffix("")
-    workers = arguments.workers if arguments.workers is not None else len(os.sched_getaffinity(0))
+    workers = arguments.workers if arguments.workers is not None else _num_cores()
     if workers < 1:
         raise UserError(f"--workers: {workers} is refused: it should be 1 or more")
     given = arguments.source.expanduser() if arguments.source else None
@@ -67,6 +67,11 @@ def _build(arguments: argparse.Namespace) -> None:
             raise Interrupted(
                 f"{out}: stopped; run the same command again to go on: the shards that are done are kept"
             ) from None
+
+
+def _num_cores() -> int:
+    """The cores that this process may use, where the system tells; else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _index(arguments: argparse.Namespace) -> None:
@@ -89,16 +94,17 @@ def _fetch(arguments: argparse.Namespace) -> None:
     from aedist.shards.sources import find_source
     from aedist.weights import NETWORKS, weights_collection
 
+    given = arguments.source.expanduser() if arguments.source else None
     for name in arguments.names:
         if name in NETWORKS:
-            collection = weights_collection(name, arguments.source)
+            collection = weights_collection(name, given)
             print(*fetch(collection, cache_folder(), open_speaker()).values(), sep="\n")
             continue
         recipe = read_recipe(_recipe_path(name, besides=f"; weights: {', '.join(NETWORKS)}"))
         source = find_source(recipe.source)
         if source.collection is None:
             raise UserError(f"{name}: its originals are files of yours; give them to aedist shards build --from FOLDER")
-        for path in fetch(source.collection, cache_folder(), open_speaker(), arguments.source).values():
+        for path in fetch(source.collection, cache_folder(), open_speaker(), given).values():
             print(path)
 
 

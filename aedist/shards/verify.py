@@ -36,6 +36,8 @@ def verify_folder(folder: Path, say: Callable[[str], None]) -> int:
         try:
             index = read_index(split)
         except UserError as error:
+            if len(splits) == 1:
+                raise
             problems.append(str(error))
             say(problems[-1])
             continue
