@@ -17,6 +17,10 @@ def ignore(_: str) -> None:
     """Nobody listens."""
 
 
+def _nobody_looks(_what: str, _done: int, _total: int) -> None:
+    """Nobody is told how far a look has come."""
+
+
 def save(path: Path, colour: int = 100, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> Path:
     """An image whose first pixel differs from the rest; ``size`` is (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,4 +39,4 @@ def glasses(folder: Path, each: int = 10) -> Path:
 
 def opened(place: Path, split: str = "train", source: Any = by_class, **options: Any) -> Described:
     """A split of a folder, as the recipes ``faces`` and ``folder`` open it."""
-    return source({FOLDER: place}, FolderOptions(**options), PNG8, lambda *_: None)(split)
+    return source({FOLDER: place}, FolderOptions(**options), PNG8, _nobody_looks)(split)
