@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 _SMALLEST_CELL = 72
+_LEAST_CELL = 32
+_WIDEST = 2300  # eight images of 256 pixels as they are, with their labels
 _GAP = 4
 _MARGIN = 8
-_LINE = 16
-_FONT_SIZE = 13
+_FONT_SIZE, _LARGEST_FONT_SIZE = 13, 21
+_LINES_A_CELL = 12  # so that labels can be read where a picture of large images is shown smaller
 _PALE = "#444444"
 
 
@@ -24,7 +26,9 @@ def grid(
 ) -> Image.Image:
     """One row of images above another.
 
-    Labels may have several lines. A column is as wide as its images; a cell's label that is wider is wrapped.
+    Labels may have several lines. A column is as wide as its images; a cell's label that is wider is wrapped. Small
+    images are enlarged by whole pixels; images that would make the picture wider than about 2,000 pixels are made
+    smaller.
 
     Args:
         rows: each uint8 (n, H, W, C), all of one (H, W, C); C is 1 or 3. A row may have fewer images than another.
@@ -34,17 +38,18 @@ def grid(
         cell_labels: for each row, a word below each of its images; or none.
     """
     count, (height, width, _) = max(len(row) for row in rows), rows[0].shape[1:]
-    times = max(1, -(-_SMALLEST_CELL // width))  # small images are enlarged by whole pixels
-    cell_width, cell_height = width * times, height * times
-    font = ImageFont.load_default(size=_FONT_SIZE)
+    size = max(_FONT_SIZE, min(_LARGEST_FONT_SIZE, width // _LINES_A_CELL))
+    font, line_height = ImageFont.load_default(size=size), size + 3
     row_labels = row_labels or [""] * len(rows)
-    labels = [[wrap(label, cell_width) for label in row] for row in cell_labels] or [[] for _ in rows]
-    below = [max((_lines(label) for label in row), default=0) * _LINE for row in labels]
-    heads = [wrap(label, cell_width) for label in column_labels]
     widest = max((font.getlength(line) for label in row_labels for line in label.split("\n")), default=0)
     left = _MARGIN + int(widest) + (_MARGIN if widest else 0)
-    head = max((_lines(label) for label in heads), default=0) * _LINE
-    top = _MARGIN + (_lines(title) * _LINE + 6 if title else 0) + (head + 2 if head else 0)
+    cell_width, cell_height = _cell_size(width, height, (_WIDEST - left - _MARGIN) // count - _GAP)
+    resampling = Image.Resampling.NEAREST if cell_width >= width else Image.Resampling.LANCZOS
+    labels = [[wrap(label, cell_width, size) for label in row] for row in cell_labels] or [[] for _ in rows]
+    below = [max((_lines(label) for label in row), default=0) * line_height for row in labels]
+    heads = [wrap(label, cell_width, size) for label in column_labels]
+    head = max((_lines(label) for label in heads), default=0) * line_height
+    top = _MARGIN + (_lines(title) * line_height + 6 if title else 0) + (head + 2 if head else 0)
     title_width = max(int(font.getlength(line)) for line in title.split("\n"))
     wide = max(left + count * (cell_width + _GAP) + _MARGIN, title_width + 2 * _MARGIN)
     tall = top + sum(cell_height + _GAP + room for room in below) + _MARGIN
@@ -54,18 +59,18 @@ def grid(
     def write(text: str, x: float, y: float, *, centred: bool = False, colour: str = _PALE) -> None:
         for number, line in enumerate(text.split("\n")):
             back = font.getlength(line) / 2 if centred else 0
-            draw.text((x - back, y + number * _LINE), line, fill=colour, font=font)
+            draw.text((x - back, y + number * line_height), line, fill=colour, font=font)
 
     write(title, _MARGIN, _MARGIN, colour="black")
     middles = [left + column * (cell_width + _GAP) + cell_width / 2 for column in range(count)]
     for middle, label in zip(middles, heads, strict=False):
-        write(label, middle, top - _lines(label) * _LINE - 2, centred=True)
+        write(label, middle, top - _lines(label) * line_height - 2, centred=True)
     y = top
     for images, label, under, room in zip(rows, row_labels, labels, below, strict=True):
-        write(label, _MARGIN, y + (cell_height - _lines(label) * _LINE) / 2)
+        write(label, _MARGIN, y + (cell_height - _lines(label) * line_height) / 2)
         for column, image in enumerate(images):
             cell = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
-            cell = cell.resize((cell_width, cell_height), Image.Resampling.NEAREST)
+            cell = cell.resize((cell_width, cell_height), resampling)
             picture.paste(cell, (left + column * (cell_width + _GAP), y))
         for middle, text in zip(middles, under, strict=False):
             write(text, middle, y + cell_height, centred=True)
@@ -78,9 +83,9 @@ def in_rows(images: NDArray[np.uint8], columns: int) -> list[NDArray[np.uint8]]:
     return [images[first : first + columns] for first in range(0, len(images), columns)]
 
 
-def wrap(text: str, pixels: int) -> str:
+def wrap(text: str, pixels: int, size: int = _FONT_SIZE) -> str:
     """Text broken into lines that fit ``pixels``: at spaces, and within a word only where it alone is too wide."""
-    font = ImageFont.load_default(size=_FONT_SIZE)
+    font = ImageFont.load_default(size=size)
     lines = list[str]()
     for paragraph in text.split("\n"):
         line = ""
@@ -91,7 +96,7 @@ def wrap(text: str, pixels: int) -> str:
             else:
                 line = f"{line} {word}" if line else word
             while len(line) > 1 and font.getlength(line) > pixels:
-                fits = next((size for size in range(len(line) - 1, 1, -1) if font.getlength(line[:size]) <= pixels), 1)
+                fits = next((end for end in range(len(line) - 1, 1, -1) if font.getlength(line[:end]) <= pixels), 1)
                 lines.append(line[:fits])
                 line = line[fits:]
         lines.append(line)
@@ -103,6 +108,17 @@ def save_picture(picture: Image.Image, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, "PNG")
     return path
+
+
+def _cell_size(width: int, height: int, room: int) -> tuple[int, int]:
+    """The width and height in which images are shown where a column has ``room``, in pixels."""
+    times = -(-_SMALLEST_CELL // width)
+    if times > 1:
+        times = max(1, min(times, room // width))
+    if width * times <= room:
+        return width * times, height * times
+    narrower = max(_LEAST_CELL, room)
+    return narrower, max(1, round(height * narrower / width))
 
 
 def _lines(text: str) -> int:

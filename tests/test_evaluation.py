@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,21 +21,23 @@ from aedist.configfile import load_config
 from aedist.data.loader import Split, Stretch, read_stretches
 from aedist.data.plan import make_plan
 from aedist.data.source import open_split
+from aedist.data.store import ShardStore
 from aedist.errors import EXIT_USER_ERROR, UserError
 from aedist.evaluation.metrics import METRICS, measure
 from aedist.evaluation.run import EvaluationPlan, evaluate
-from aedist.evaluation.showcase import one_of_each_class, reconstructions, spread
+from aedist.evaluation.showcase import classes_in_turn, reconstructions, spread
 from aedist.evaluation.verb import evaluate_run
 from aedist.models.output import Output
 from aedist.place import Asked, Place
 from aedist.rundir import RunDir
-from aedist.shards.index import read_index
+from aedist.shards.describe import index_folder
+from aedist.shards.index import Index, read_index
 from aedist.tracking.tracker import Tracker
 from aedist.training.periodic import PeriodicEvaluation
 from aedist.training.state import Progress, TrainState
 from processes import launch, run
 from runs import records
-from samples import SHAPE, image, write_config, write_split
+from samples import SHAPE, image, png, write_config, write_split, write_tar
 
 ALONE = Place(cast(Accelerator, None), 0, 1, torch.device("cpu"), None)
 PICTURES = ("reconstructions", "best", "median", "worst")
@@ -265,13 +268,32 @@ def test_batches_are_dealt_whole_whatever_the_number_of_processes(num_images: in
         assert sorted(stretch for stretches in dealt for stretch in stretches) == alone
 
 
-def test_one_of_each_class_is_the_first_of_each_and_opens_the_first_shard_only(shards: Path, tmp_path: Path) -> None:
-    assert one_of_each_class(open_split(str(shards), "test")) == [0, 1, 2]
+def chosen(folder: Path, index: Index) -> list[int]:
+    return classes_in_turn(ShardStore(folder, index))
+
+
+def test_classes_take_turns_and_fill_a_row_from_the_first_shard_alone(shards: Path, tmp_path: Path) -> None:
+    """The samples of these splits are of classes 0, 1, 2, ... in turn, begun anew after the last."""
+    test = open_split(str(shards), "test")
+    assert chosen(test.folder, test.index) == list(range(10)), "three classes share ten places"
     index = write_split(tmp_path / "many", (12, 5), seed=1, classes=30)
     (tmp_path / "many" / "part-000001.tar").unlink()
-    assert one_of_each_class(Split(tmp_path / "many", index)) == list(range(10))
+    assert chosen(tmp_path / "many", index) == list(range(10)), "ten of thirty classes"
     few = write_split(tmp_path / "few", (2, 5), seed=1, classes=3)
-    assert one_of_each_class(Split(tmp_path / "few", few)) == list(range(7)), "a class is missing in the first shard"
+    assert chosen(tmp_path / "few", few) == [0, 1], "a class is missing in the first shard, and no other is opened"
+    wide = replace(test.index, image_shape=(12, 128, 1))
+    assert chosen(test.folder, wide) == list(range(8)), "wide images are eight"
+    assert chosen(test.folder, replace(test.index, classes=())) == list(range(10)), "no classes"
+
+
+def test_turns_go_round_the_classes_not_along_the_samples(tmp_path: Path) -> None:
+    members = list[tuple[str, bytes]]()
+    for number, label in enumerate((1, 1, 1, 3, 1, 3, 0)):
+        members += [(f"{number}.cls", b"%d" % label), (f"{number}.png", png(image(0, number)))]
+    write_tar(tmp_path / "a.tar", members)
+    index_folder(tmp_path, lambda _: None)
+    index = replace(read_index(tmp_path), classes=("a", "b", "c", "d"))
+    assert chosen(tmp_path, index) == [6, 0, 3, 1, 5, 2, 4], "classes 0, 1, 3, then 1, 3, then 1, 1"
 
 
 def test_the_lowest_middle_and_highest_values() -> None:
@@ -282,7 +304,9 @@ def test_the_lowest_middle_and_highest_values() -> None:
 
 def test_a_picture_of_one_sample_leaves_the_model_in_its_mode(shards: Path) -> None:
     model = Half()
-    picture = reconstructions(model, torch.device("cpu"), open_split(str(shards), "test"), [4], "a title", ["label"])
+    split = open_split(str(shards), "test")
+    store = ShardStore(split.folder, split.index)
+    picture = reconstructions(model, torch.device("cpu"), store, [4], "a title", ["label"])
     assert model.training
     assert model.calls == [(False, 1)]
     assert picture.height > 2 * 72

@@ -3,65 +3,34 @@
 The faces come in pairs of which one wears a bright bar for glasses, so that what arithmetic should give is known.
 """
 
-import copy
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import yaml
-from PIL import Image
+from exploring import MLP, SMALL, VARIATIONAL, same, train, write_faces
 
 from aedist.cli import main
-from aedist.data.loader import Split
 from aedist.data.store import ShardStore
 from aedist.errors import EXIT_USER_ERROR, UserError
 from aedist.evaluation.showcase import prior_samples
-from aedist.explore import arithmetic, interpolate, measure_attribute, reconstruct, sample, traverse
-from aedist.explore.encodings import decode_images, encode_first, encode_ids, read_originals
+from aedist.explore import arithmetic, interpolate, reconstruct, sample, traverse
+from aedist.explore.encodings import decode_images, encode_first
 from aedist.explore.expression import parse
 from aedist.explore.groups import find_groups
 from aedist.explore.interpolate import unlike_pairs
-from aedist.explore.pairs import find_pairs
 from aedist.noise import keyed_normal
 from aedist.shards.describe import index_folder
 from aedist.shards.index import read_index
 from aedist.trained import Trained, open_trained
-from paired import write_pairs
 from processes import launch, run
-from samples import image, png, write_config, write_tar
-
-MLP = {"kind": "mlp", "hidden_dim": 48, "latent_dim": 12}
-SMALL = {"kind": "residual", "latent_dim": 3, "patch": 2, "channels": [8, 16]}
-VARIATIONAL = {**SMALL, "latent": "vector", "posterior": "gaussian"}
+from samples import image, png, write_tar
 
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """160 training images and 60 test images, in pairs."""
-    folder = tmp_path_factory.mktemp("data") / "faces"
-    write_pairs(folder / "train", 80, seed=1)
-    write_pairs(folder / "test", 30, seed=2)
-    return folder
-
-
-def train(folder: Path, shards: Path, model: dict[str, Any], steps: int) -> Path:
-    never = 10**9
-    lengths = {"epochs": None, "steps": steps, "evaluate_every": never, "checkpoint_every": never, "log_every": never}
-    config = write_config(
-        folder / "c.yaml",
-        shards,
-        folder / "run",
-        batch={"micro": 20, "num_micro": 1},
-        optim={"lr": 4e-3},
-        train={**lengths, "threads": 1},
-    )
-    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "model": model}))
-    run(folder, 1, "train", config)
-    return folder / "run"
+    return write_faces(tmp_path_factory.mktemp("data") / "faces")
 
 
 @pytest.fixture(scope="module")
@@ -78,56 +47,6 @@ def variational(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Traine
 @pytest.fixture(scope="module")
 def spatial(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Trained:
     return open_trained(train(tmp_path_factory.mktemp("spatial"), faces, SMALL, 4))
-
-
-def same(one: tuple[Image.Image, dict[str, Any]], other: tuple[Image.Image, dict[str, Any]]) -> bool:
-    return json.dumps(one[1]) == json.dumps(other[1]) and np.array_equal(np.asarray(one[0]), np.asarray(other[0]))
-
-
-def test_the_vector_of_glasses_beats_doing_nothing_and_random_vectors(trained: Trained) -> None:
-    told = list[str]()
-    picture, numbers = measure_attribute(trained, say=told.append)
-    assert numbers["beats"] == {"nothing": True, "random": True}
-    assert "beats both controls" in numbers["verdict"] == told[-1]
-    assert told[-2].startswith("outside the region where the pairs differ: ")
-    assert numbers["pairs"] == {"measured": 30, "samples_without_partner": 0}
-    assert (numbers["vector"]["having"], numbers["vector"]["without"]) == (80, 80)
-    whole, region = numbers["whole"], numbers["region"]
-    assert whole["best"]["mean"] < whole["plus_vector"]["mean"] < whole["nothing"]["mean"] < whole["random"]["mean"]
-    assert region["plus_vector"]["mean"] < region["nothing"]["mean"] / 4
-    assert 0.5 < numbers["gain"] <= 1
-    assert numbers["pixels_in_region"] == pytest.approx(4 * 12 / 256), "the bar of 2 x 10, and a pixel around it"
-    assert same((picture, numbers), measure_attribute(trained))
-
-
-def test_what_is_measured_is_what_is_said(trained: Trained) -> None:
-    """The three errors of the vector, computed here again from their definitions."""
-    split = trained.split
-    _, numbers = measure_attribute(trained, num_pairs=7)
-    pairs = find_pairs(split, "glasses", 7)
-    train = open_trained(trained.run.path, split_name="train")
-    z_nd = encode_first(train, train.split, 160).z_nd
-    every = find_pairs(train.split, "glasses", 80)
-    vector_d = z_nd[list(every.having)].mean(0) - z_nd[list(every.without)].mean(0)
-    changed = decode_images(trained, encode_ids(trained, split, pairs.without).z_nd + vector_d) / 255
-    having = read_originals(split, pairs.having) / 255
-    squared = (changed - having) ** 2
-    assert numbers["whole"]["plus_vector"]["mean"] == pytest.approx(squared.mean())
-    assert numbers["region"]["plus_vector"]["mean"] == pytest.approx(squared[:, 5:9, 2:14].mean())
-    outside = np.ones(squared.shape[:3], dtype=bool)
-    outside[:, 5:9, 2:14] = False
-    assert numbers["outside"]["plus_vector"]["mean"] == pytest.approx(squared[outside].mean())
-
-
-def test_a_vector_that_changes_nothing_does_not_win(variational: Trained) -> None:
-    """A decoder without weights decodes all encodings alike."""
-    model = copy.deepcopy(variational.model)
-    for parameter in model.get_submodule("decoder").parameters():
-        torch.nn.init.zeros_(parameter)
-    numbers = measure_attribute(replace(variational, model=model), draws=2)[1]
-    assert numbers["beats"] == {"nothing": False, "random": False}
-    assert numbers["gain"] is None, "there is nothing to gain"
-    assert "does not beat doing nothing, does not beat random vectors" in numbers["verdict"]
 
 
 def test_arithmetic_adds_the_means_of_groups(trained: Trained) -> None:
@@ -179,7 +98,7 @@ def test_groups_of_classes_need_no_attributes(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", members)
     index_folder(tmp_path, lambda _: None)
     index = replace(read_index(tmp_path), classes=("cat", "dog"))
-    (cats,) = find_groups(Split(tmp_path, index), parse("cat"), "cat", 9)
+    (cats,) = find_groups(ShardStore(tmp_path, index), parse("cat"), "cat", 9)
     assert cats.sample_ids == (0, 2)
 
 
@@ -225,7 +144,7 @@ def test_a_traversal_sorts_by_what_the_model_has(trained: Trained, variational: 
 
 def test_interpolation_pairs_different_classes(trained: Trained, spatial: Trained) -> None:
     store = ShardStore(trained.split.folder, trained.split.index)
-    pairs = unlike_pairs(trained.split, 4)
+    pairs = unlike_pairs(store, 4)
     assert len(pairs) == 4
     assert len({sample_id for pair in pairs for sample_id in pair}) == 8
     assert all(store.label(one) != store.label(other) for one, other in pairs)
@@ -236,7 +155,7 @@ def test_interpolation_pairs_different_classes(trained: Trained, spatial: Traine
 
 def test_reconstruction_finds_the_best_and_the_worst(trained: Trained) -> None:
     _, numbers = reconstruct(trained)
-    originals = read_originals(trained.split, range(60))
+    originals = ShardStore(trained.split.folder, trained.split.index).read_images(range(60)).numpy()
     again = decode_images(trained, encode_first(trained, trained.split, 60).z_nd)
     errors = ((originals / 255 - again / 255) ** 2).mean((1, 2, 3))
     assert numbers["mse"]["mean"] == pytest.approx(errors.mean())
@@ -258,11 +177,14 @@ def test_prior_samples_are_the_decoded_noise(variational: Trained) -> None:
     ("words", "problem"),
     [
         (["reconstruct", "--ids", "60"], "--ids: 60 is no sample of faces/test; take 0 to 59"),
-        (["reconstruct", "--ids", "6", "--images", "3"], "--images: 3 is refused"),
+        (["reconstruct", "--ids", "6", "--images", "3"], "--images: goes without --ids"),
         (["interpolate", "--ids", "1"], "--ids: 1 samples are no pairs"),
         (["interpolate", "--steps", "1"], "--steps: 1 is refused"),
         (["sample", "--from", "prior"], "--from prior: mlp is not variational"),
         (["sample", "--number", "0"], "--number: 0 is refused"),
+        (["sample", "--number", "100000"], "--number: 100000 is refused: it must be from 1 to 400"),
+        (["reconstruct", "--ids", *["1"] * 101], "--ids: 101 are refused: a picture shows 100 at most"),
+        (["traverse", "--steps", "21"], "--steps: 21 is refused: it must be from 2 to 20"),
         (["sample", "--temperature", "nan"], "--temperature: nan is refused"),
         (["sample", "--components", "3"], "--components: goes with --from mixture alone"),
         (["sample", "--seed", "-1"], "--seed: -1 is refused"),
@@ -290,12 +212,6 @@ def test_a_mistake_is_one_line(
     line = capsys.readouterr().err.strip()
     assert problem in line
     assert "\n" not in line
-
-
-def test_data_without_pairs_is_refused_with_what_pairs_are(tmp_path: Path, shards: Path) -> None:
-    run(tmp_path, 1, "train", write_config(tmp_path / "c.yaml", shards, tmp_path / "run", train={"epochs": 1}))
-    with pytest.raises(UserError, match="two images with the same whole number in the attribute pair"):
-        measure_attribute(open_trained(tmp_path / "run"))
 
 
 def test_the_command_line_writes_a_picture_and_its_numbers(trained: Trained, tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ _GRAMMAR = """\
 The expression adds and subtracts groups of images: "glasses & man - man + woman". A group is a class, an attribute,
 or such joined by & (and), | (or), ! (not) and parentheses. A class or an attribute that is true or false is named by
 itself, another attribute by name=value; class=NAME is the class where an attribute has its name too. Names with other
-characters than letters, digits, _ and . stand in quotes: 't-shirt' without them would be t minus shirt. Put the whole
-in quotes for the shell; where it begins with a minus sign, put -- before it."""
+characters than letters, digits, _ and . stand in quotes: 't-shirt' without them would be t minus shirt. In quotes,
+two quotes are one of the name's own: 'driver''s cap'. Put the whole in quotes for the shell; where it begins with a
+minus sign, put -- before it."""
 
 # options of arithmetic that go with one of its two uses alone, and the parameters that they are
 _OF_EXPRESSION = {"images": "num_images", "apply": "apply_to"}
@@ -32,7 +33,9 @@ _OF_MEASURE = {"pairs": "num_pairs", "draws": "draws", "seed": "seed"}
 def add_verbs(verbs: Any) -> None:
     """The verbs reconstruct, sample, interpolate, traverse and arithmetic."""
     verb = _add(verbs, "reconstruct", _reconstruct, "show originals above reconstructions; the best and worst too")
-    verb.add_argument("--ids", type=int, nargs="+", default=[], metavar="ID", help="these samples of the split")
+    verb.add_argument(
+        "--ids", type=int, nargs="+", default=[], metavar="ID", help="these samples of the split, 100 at most"
+    )
     verb.add_argument("--images", type=int, metavar="N", help="search the best and worst among the first N images")
 
     verb = _add(verbs, "sample", _sample, "draw new images")
@@ -41,11 +44,11 @@ def add_verbs(verbs: Any) -> None:
         "prior N(0, 1) of a variational model (its default), or a Gaussian (the others' default) or a mixture of "
         "Gaussians fitted to the training images' encodings"
     )  # fmt: skip
-    verb.add_argument("--number", type=int, default=32, metavar="N", help="how many (32)")
+    verb.add_argument("--number", type=int, default=32, metavar="N", help="how many (32; 400 at most)")
     verb.add_argument("--seed", type=int, default=0, help="names the draw (0)")
     verb.add_argument("--temperature", type=float, default=1.0, metavar="T", help="multiplies standard deviations (1)")
     verb.add_argument("--components", type=int, metavar="N", help="Gaussians in the mixture (10)")
-    _add_encodings(verb, "fit to the first N training images")
+    verb.add_argument("--encodings", type=int, metavar="N", help="fit to the first N training images (10000)")
 
     verb = _add(verbs, "interpolate", _interpolate, "go from one image to another, on the line and on the arc")
     verb.add_argument("--ids", type=int, nargs="+", default=[], metavar="ID", help="two samples for each pair")
@@ -72,7 +75,7 @@ def add_verbs(verbs: Any) -> None:
         "of images that differ in ATTRIBUTE alone (glasses) how well its vector turns one into the other"
     )  # fmt: skip
     verb.add_argument("--pairs", type=int, metavar="N", help="with --measure: at most N pairs (1000)")
-    verb.add_argument("--draws", type=int, metavar="N", help="with --measure: random vectors (5)")
+    verb.add_argument("--draws", type=int, metavar="N", help="with --measure: random vectors of each kind (5)")
     verb.add_argument("--seed", type=int, help="with --measure: names the random vectors (0)")
     _add_encodings(verb, "search the nearest image among the first N; with --measure, training images of the vector")
 
@@ -135,7 +138,7 @@ def _sample(trained: "Trained", arguments: argparse.Namespace, say: Callable[[st
 def _interpolate(trained: "Trained", arguments: argparse.Namespace, say: Callable[[str], None]) -> Any:
     from aedist.explore import interpolate
 
-    return interpolate(trained, arguments.ids, arguments.steps)
+    return interpolate(trained, arguments.ids, arguments.steps, say)
 
 
 def _traverse(trained: "Trained", arguments: argparse.Namespace, say: Callable[[str], None]) -> Any:

@@ -9,33 +9,44 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from aedist.data.loader import Split
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.data.store import ShardStore
 from aedist.models.output import Variational
 from aedist.pictures import grid, in_rows
+from aedist.shards.index import Index
 
-_MOST_COLUMNS = 10
+_COLUMNS, _WIDE_COLUMNS, _WIDE = 10, 8, 128
 _SAMPLE_COLUMNS = 6
 
 
-def one_of_each_class(split: Split) -> list[int]:
-    """The first sample of each of the first ten classes, by class; the first ten samples where there are none.
+def columns(index: Index) -> int:
+    """How many images a row of a picture has: ten, or eight that are 128 pixels wide or wider."""
+    return _COLUMNS if index.image_shape[1] < _WIDE else _WIDE_COLUMNS
 
-    Looks through the first shard only, so that no further one is opened for a picture.
+
+def classes_in_turn(store: ShardStore) -> list[int]:
+    """The first sample of each class, then the second of each, and so on, until a picture of one row is full.
+
+    Samples without a class take their turn as a last class. Looks through the first shard only, so that no further
+    one is opened for a picture: a class that is not in it is not shown, and what it leaves free goes to the others.
     """
-    wanted = min(_MOST_COLUMNS, len(split.index.classes))
-    store, found = ShardStore(split.folder, split.index), dict[int, int]()
-    for sample_id in range(split.index.shards[0].samples if wanted else 0):
+    index = store.index
+    most, first_ids = columns(index), range(index.shards[0].samples)
+    if not index.classes:
+        return list(first_ids[:most])
+    wanted = min(most, len(index.classes))
+    turns = -(-most // wanted)
+    found = dict[int, list[int]]()
+    for sample_id in first_ids:
         label = store.label(sample_id)
-        if label is not None and label < wanted:
-            found.setdefault(label, sample_id)
-        if len(found) == wanted:
-            return [found[label] for label in sorted(found)]
-    return list(range(min(_MOST_COLUMNS, split.index.num_samples)))
+        found.setdefault(len(index.classes) if label is None else label, []).append(sample_id)
+        if all(len(found.get(label, ())) >= turns for label in range(wanted)):
+            break
+    order = [(turn, label, sample_id) for label, ids in found.items() for turn, sample_id in enumerate(ids[:most])]
+    return [sample_id for _, _, sample_id in sorted(order)[:most]]
 
 
-def spread(values: NDArray[np.float64], count: int = _MOST_COLUMNS) -> tuple[list[int], list[int], list[int]]:
+def spread(values: NDArray[np.float64], count: int = _COLUMNS) -> tuple[list[int], list[int], list[int]]:
     """The sample ids with the lowest, the middle and the highest values, each ``count`` or fewer, in their order."""
     order: list[int] = np.argsort(values, kind="stable").tolist()
     middle = max(0, (len(order) - count) // 2)
@@ -46,7 +57,7 @@ def spread(values: NDArray[np.float64], count: int = _MOST_COLUMNS) -> tuple[lis
 def reconstructions(
     model: nn.Module,
     device: torch.device,
-    split: Split,
+    store: ShardStore,
     sample_ids: Sequence[int],
     title: str = "",
     labels: Sequence[str] = (),
@@ -54,7 +65,7 @@ def reconstructions(
     """Originals above reconstructions, a column a sample. The model's mode is put back."""
     was_training = model.training
     model.eval()
-    originals = ShardStore(split.folder, split.index).read_images(sample_ids)
+    originals = store.read_images(sample_ids)
     output = model(to_unit_range(originals.to(device), next(model.parameters()).dtype))
     model.train(was_training)
     rows = [originals.numpy(), to_bytes(output.reconstruction).cpu().numpy()]

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from aedist.data.loader import Split
+from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.evaluation.metrics import DEFINITIONS, HIGHER_IS_BETTER
 from aedist.evaluation.run import EvaluationPlan, evaluate, read_batches, summarise
-from aedist.evaluation.showcase import one_of_each_class, reconstructions, spread
+from aedist.evaluation.showcase import classes_in_turn, columns, reconstructions, spread
 from aedist.models import count_parameters
 from aedist.pictures import save_picture
 from aedist.place import Asked
@@ -61,7 +61,7 @@ def evaluate_run(
     path = run.evaluation / "comprehensive_evaluation.json"
     if place.is_zero:
         record = _record(trained, plan, metrics)
-        _draw(run, split, model, place.device, metrics["mse"], checkpoint.name)
+        _draw(run, ShardStore(split.folder, split.index), model, place.device, metrics["mse"], checkpoint.name)
         write_whole(path, json.dumps(record, indent=1) + "\n")  # last, so that where it is, everything is
         for name, summary in record["metrics"].items():
             say(f"{name:5} {_number(summary['mean'])} ± {_number(summary['std'])}")
@@ -91,20 +91,20 @@ def _record(trained: Trained, plan: EvaluationPlan, metrics: dict[str, NDArray[n
 
 
 def _draw(
-    run: RunDir, split: Split, model: nn.Module, device: torch.device, errors: NDArray[np.float64], checkpoint: str
+    run: RunDir, store: ShardStore, model: nn.Module, device: torch.device, errors: NDArray[np.float64], checkpoint: str
 ) -> None:
-    """The reconstructions of one of each class, and the best, median and worst by squared error."""
-    chosen = {"reconstructions": one_of_each_class(split)}
-    lowest, middle, highest = spread(errors)
+    """The reconstructions of some of each class, and the best, median and worst by squared error."""
+    chosen = {"reconstructions": classes_in_turn(store)}
+    lowest, middle, highest = spread(errors, columns(store.index))
     chosen |= {"best": lowest, "median": middle, "worst": highest}
     for name, ids in chosen.items():
         labels = () if name == "reconstructions" else tuple(f"{errors[i]:.4f}" for i in ids)
-        title = f"{split.index.name} {split.index.split}, {checkpoint}: {_TITLES[name]}"
-        save_picture(reconstructions(model, device, split, ids, title, labels), run.evaluation / f"{name}.png")
+        title = f"{store.index.name} {store.index.split}, {checkpoint}: {_TITLES[name]}"
+        save_picture(reconstructions(model, device, store, ids, title, labels), run.evaluation / f"{name}.png")
 
 
 _TITLES = {
-    "reconstructions": "the first image of each class",
+    "reconstructions": "the first images of each class in turn",
     "best": "the lowest mean squared errors",
     "median": "the middle mean squared errors",
     "worst": "the highest mean squared errors",

@@ -14,13 +14,16 @@ from PIL.Image import Image
 from torch import Tensor
 
 from aedist.data.store import ShardStore
-from aedist.explore.encodings import check_ids, decode_images, encode_first, encode_ids, read_originals
+from aedist.explore.encodings import check_ids, decode_images, encode_first, encode_ids
 from aedist.explore.expression import parse, printable
 from aedist.explore.groups import Group, find_groups
+from aedist.explore.limits import check_count
 from aedist.explore.record import facts, title
 from aedist.pictures import grid
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained
+
+_MOST_COLUMNS = 20
 
 DEFINITIONS = {
     "term": "The mean encoding of the first images of the split, in sample order, that are in the group.",
@@ -52,26 +55,28 @@ def arithmetic(
         UserError: if the expression is not one, names what is unknown, or a group is empty.
     """
     split = trained.split
+    check_count("--apply", len(apply_to), _MOST_COLUMNS)
     check_ids(split, apply_to, "--apply")
     terms = parse(expression)
-    groups = find_groups(split, terms, expression, num_images, say)
+    check_count("expression", len(terms), _MOST_COLUMNS)
+    store = ShardStore(split.folder, split.index)
+    groups = find_groups(store, terms, expression, num_images, say)
     _tell_total(sum(term.sign for term in terms), bool(apply_to), say)
-    means_td = torch.stack([encode_ids(trained, split, group.sample_ids).z_nd.mean(0) for group in groups])
+    means_td = torch.stack([encode_ids(trained, store, group.sample_ids).z_nd.mean(0) for group in groups])
     signs_t = torch.tensor([term.sign for term in terms], dtype=torch.float64)
     result_d = signs_t @ means_td
     pool = encode_first(trained, split, num_searched, say)
     distances_n = (pool.z_nd - result_d).norm(dim=1)
     nearest = int(distances_n.argmin())
-    store = ShardStore(split.folder, split.index)
 
     decoded = decode_images(trained, torch.cat([means_td, result_d[None]]))
     examples = _examples(groups)
-    real = read_originals(split, [*examples, nearest])
+    real = store.read_images([*examples, nearest]).numpy()
     heads = [*(_head(group, first=number == 0) for number, group in enumerate(groups)), "= result"]
-    below = [*(f"one of them: {store.key(example)}" for example in examples), f"nearest: {store.key(nearest)}"]
+    below = [*(f"one of them: sample {example}" for example in examples), f"nearest: sample {nearest}"]
     rows, row_labels, cell_labels = [decoded, real], ["decoded", "real"], [[], below]
     if apply_to:
-        rows += _apply(trained, apply_to, result_d)
+        rows += _apply(trained, store, apply_to, result_d)
         row_labels += ["images", "decoded", "+ result"]
         cell_labels += [[], [], [f"sample {sample_id}" for sample_id in apply_to]]
     numbers = facts(trained, "arithmetic") | {
@@ -122,8 +127,8 @@ def _head(group: Group, *, first: bool) -> str:
     return f"{sign}{printable(group.term.text)}\n({len(group.sample_ids)})"
 
 
-def _apply(trained: Trained, sample_ids: Sequence[int], vector_d: Tensor) -> list[NDArray[np.uint8]]:
+def _apply(trained: Trained, store: ShardStore, sample_ids: Sequence[int], vector_d: Tensor) -> list[NDArray[np.uint8]]:
     """Three rows with a column a sample: the originals, their encodings decoded, and those with the vector added."""
-    z_nd = encode_ids(trained, trained.split, sample_ids).z_nd
-    originals = read_originals(trained.split, sample_ids)
+    z_nd = encode_ids(trained, store, sample_ids).z_nd
+    originals = store.read_images(sample_ids).numpy()
     return [originals, decode_images(trained, z_nd), decode_images(trained, z_nd + vector_d)]

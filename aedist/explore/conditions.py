@@ -83,12 +83,12 @@ def _compile_value(name: Name, value: str, index: Index, text: str) -> Test:
     values = ("true", "false") if kind == "bool" else kind
     if kind == "int":
         if not _WHOLE.fullmatch(value):
-            raise mistake(text, name.position, f"{name.name} is a whole number, and {printable(value)} is none")
+            raise mistake(text, name.position, f"{name.name} is a whole number, and {_shown(value)} is none")
         number = int(value)
         return lambda _, attributes: attributes[name.name] == number if name.name in attributes else None
     if value not in values:
         near = _nearest(value, values)
-        raise mistake(text, name.position, f"{name.name} is never {printable(value)}; {near}it is {_listed(values)}")
+        raise mistake(text, name.position, f"{name.name} is never {_shown(value)}; {near}it is {_listed(values)}")
     return lambda _, attributes: _word(attributes[name.name]) == value if name.name in attributes else None
 
 
@@ -121,6 +121,11 @@ def _nearest(asked: str, known: Sequence[str]) -> str:
     return f"did you mean {by_small[near[0]]}? " if near else ""
 
 
+def _shown(name: str) -> str:
+    """A name as a line shows it, so that an empty text is seen."""
+    return printable(name) or '""'
+
+
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(printable(name) for name in names[:_MOST_NAMES]) + more
+    return ", ".join(_shown(name) for name in names[:_MOST_NAMES]) + more

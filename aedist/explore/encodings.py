@@ -57,10 +57,9 @@ def encode_first(trained: Trained, split: Split, count: int, say: Callable[[str]
 
 
 def encode_ids(
-    trained: Trained, split: Split, sample_ids: Sequence[int], say: Callable[[str], None] = say_nothing
+    trained: Trained, store: ShardStore, sample_ids: Sequence[int], say: Callable[[str], None] = say_nothing
 ) -> Encodings:
     """The encodings of chosen samples, in the given order."""
-    store = ShardStore(split.folder, split.index)
     stretches = cut(0, len(sample_ids), trained.config.evaluate.batch)
     images = (store.read_images(sample_ids[first:last]) for first, last in stretches)
     return _encode(trained, images, len(sample_ids), say)
@@ -85,11 +84,6 @@ def encoding_shape(trained: Trained) -> tuple[int, ...]:
     height, width, channels = trained.split.index.image_shape
     blank = torch.zeros(1, height, width, channels, dtype=torch.uint8)
     return tuple(_posterior_mode(trained, blank)[0].shape[1:])
-
-
-def read_originals(split: Split, sample_ids: Sequence[int]) -> NDArray[np.uint8]:
-    """The images of chosen samples, uint8 (n, H, W, C)."""
-    return ShardStore(split.folder, split.index).read_images(sample_ids).numpy()
 
 
 def image_errors(one_nhwc: NDArray[np.uint8], other_nhwc: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@
     condition   =  all { "|" all }
     all         =  one { "&" one }
     one         =  "!" one | "(" condition ")" | name [ "=" name ]
-    name        =  letters, digits, _ and . ; or anything in quotes
+    name        =  letters, digits, _ and . ; or anything in quotes, in which two quotes are one of the text's own
 
 Only what is written is known here; whether there are such classes and attributes is ``conditions``'s business.
 """
@@ -18,7 +18,9 @@ from aedist.errors import UserError
 
 _DEEPEST = 50
 _MOST_CHARACTERS = 2000
-_TOKEN = re.compile(r"""\s*(?:(?P<name>[A-Za-z0-9_.]+)|"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<sign>[-+&|!()=]))""")
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<name>[A-Za-z0-9_.]+)|"(?P<double>(?:[^"]|"")*)"|'(?P<single>(?:[^']|'')*)'|(?P<sign>[-+&|!()=]))"""
+)
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ class _Parser:
         if not self._at("name"):
             raise self._unexpected("a name, ! or (")
         name = self._next()
+        if not name.text:  # a value may be an empty text
+            raise mistake(self._text, name.position, "the quotes hold no name; put one between them")
         if not self._at("="):
             return Name(name.text, None, name.position)
         self._next()
@@ -195,9 +199,8 @@ class _Parser:
         if group == "sign":
             return _Token(found["sign"], found["sign"], found.start("sign"), found.end())
         start = found.start(group) - (group != "name")  # the quote belongs to it
-        if not found[group]:
-            raise mistake(self._text, start, "the quotes hold no name")
-        return _Token("name", found[group], start, found.end())
+        quote = {"double": '"', "single": "'"}.get(group, "")
+        return _Token("name", found[group].replace(2 * quote, quote), start, found.end())
 
     def _unexpected(self, wanted: str) -> UserError:
         token = self._token

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aedist.data.loader import Split
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.explore.conditions import compile_condition
@@ -23,12 +22,12 @@ class Group:
 
 
 def find_groups(
-    split: Split, terms: Sequence[Term], text: str, most: int, say: Callable[[str], None] = say_nothing
+    store: ShardStore, terms: Sequence[Term], text: str, most: int, say: Callable[[str], None] = say_nothing
 ) -> list[Group]:
     """The first ``most`` images of each term's group, or all where there are fewer; one pass over the split.
 
     Args:
-        split: where to look.
+        store: the split in which to look.
         terms: of the expression.
         text: the expression, for errors.
         most: how many images a group has at most.
@@ -39,24 +38,24 @@ def find_groups(
     """
     if most < 1:
         raise UserError(f"--images: {most} is refused: it must be 1 or more")
-    tests = [compile_condition(term.condition, split.index, text) for term in terms]
-    store = ShardStore(split.folder, split.index)
+    index = store.index
+    tests = [compile_condition(term.condition, index, text) for term in terms]
     found: list[list[int]] = [[] for _ in terms]
     looked_at, progress = 0, now_and_then(say)
-    while looked_at < split.index.num_samples and any(len(ids) < most for ids in found):
+    while looked_at < index.num_samples and any(len(ids) < most for ids in found):
         label = store.label(looked_at)
         # where the index names no attributes, others' .json may hold anything
-        attributes = store.attributes(looked_at) if split.index.attributes else {}
+        attributes = store.attributes(looked_at) if index.attributes else {}
         for ids, test in zip(found, tests, strict=True):
             if len(ids) < most and test(label, attributes):
                 ids.append(looked_at)
         looked_at += 1
-        progress(f"looked at {looked_at:,} of {split.index.num_samples:,}")
+        progress(f"looked at {looked_at:,} of {index.num_samples:,}")
     for term, ids in zip(terms, found, strict=True):
         if not ids:
             raise UserError(
                 f"expression: no image is {printable(term.text)}, of {looked_at:,} looked at in "
-                f"{split.index.name}/{split.index.split}; write a wider condition, or name another --split"
+                f"{index.name}/{index.split}; write a wider condition, or name another --split"
             )
     for term, ids in zip(terms, found, strict=True):
         sign = "+" if term.sign > 0 else "-"

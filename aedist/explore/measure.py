@@ -2,12 +2,12 @@
 
 The vector of the attribute is the mean encoding of training images that have it minus that of those that have not.
 Added to the encoding of an image without it, it should decode to the image's partner. How near it comes is told
-against doing nothing and against random vectors of the same length, and beside the best that this decoder could do,
-the partner's own reconstruction. Outside the region in which the pair truly differs, nothing should change.
+against doing nothing and against random vectors of the same length (``controls``), and beside the best that this
+decoder could do, the partner's own reconstruction. Outside the region in which the pair truly differs, nothing should
+change.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,45 +15,34 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
+from aedist.data.loader import cut
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
-from aedist.explore.bootstrap import DEFINITION, mean_interval
-from aedist.explore.encodings import decode_images, encode_first, encode_ids, read_originals
+from aedist.explore import compare, controls, verdict
+from aedist.explore.compare import Errors
+from aedist.explore.encodings import decode_images, encode_first, encode_ids
+from aedist.explore.limits import check_number
 from aedist.explore.pairs import Pairs, find_pairs
+from aedist.explore.progress import now_and_then
 from aedist.explore.record import about_split, facts
-from aedist.noise import keyed_normal
 from aedist.pictures import grid
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained, open_another_split
 
 _SHOWN = 6
-_DIFFERS = 8
-_RANDOM, _BOOTSTRAP = 1, 2  # what a key is for
+_MOST_DRAWS = 100
 
 DEFINITIONS = {
     "vector": "Mean encoding of the training images with the attribute minus that of those without it.",
-    "whole": "Mean squared error between the decoded image and the true partner; values in [0, 1], 256 levels.",
-    "region": f"The same over the pixels where the pair's originals differ by more than {_DIFFERS} of 255 levels in "
-    "some channel, and those within 1/64 of the image's longer side around them.",
-    "outside": "The same over all other pixels, where the two originals agree: what is disturbed there.",
     "nothing": "The encoding of the image without the attribute, decoded unchanged.",
     "plus_vector": "That encoding with the vector added, decoded.",
-    "random": "That encoding with a random vector of the same length added, decoded; mean over the draws.",
     "best": "The partner's own encoding, decoded: what a perfect vector would give.",
-    "gain": "(nothing - plus_vector) / (nothing - best), of the means over pairs: 1 is perfect.",
-    "interval": DEFINITION,
+    **controls.DEFINITIONS,
+    "means_of_draws": "The mean over pairs of the error over the whole image, for each draw of a random vector.",
+    **compare.DEFINITIONS,
+    **verdict.DEFINITIONS,
 }
-
-
-@dataclass(frozen=True)
-class _Errors:
-    """Mean squared errors of n images, each (n,); NaN where there is no such pixel."""
-
-    whole: NDArray[np.float64]
-    region: NDArray[np.float64]
-    outside: NDArray[np.float64]
 
 
 def measure_attribute(
@@ -72,71 +61,64 @@ def measure_attribute(
         attribute: one that is true or false.
         num_encodings: the vector is taken from the first so many training images.
         num_pairs: the first so many pairs are looked at, or all where there are fewer.
-        draws: random vectors to compare with.
+        draws: random vectors of each kind to compare with.
         seed: names the random vectors and the bootstrap's resamples.
         say: told what happens, and the verdict.
 
     Raises:
         UserError: if the data has no pairs, or the training images show the attribute always or never.
     """
-    for option, value in (("--pairs", num_pairs), ("--draws", draws)):
-        if value < 1:
-            raise UserError(f"{option}: {value} is refused: it must be 1 or more")
-    pairs = find_pairs(trained.split, attribute, num_pairs, say)
-    vector_d, counts = _vector(trained, attribute, num_encodings, say)
-    say(f"changing {len(pairs.without):,} images without {attribute} and comparing them with their partners")
-    without, having = (read_originals(trained.split, ids) for ids in (pairs.without, pairs.having))
-    z_nd = encode_ids(trained, trained.split, pairs.without, say).z_nd
-    mask = _region(without, having)
-    found = {
-        "nothing": decode_images(trained, z_nd, say),
-        "plus_vector": decode_images(trained, z_nd + vector_d, say),
-        "best": decode_images(trained, encode_ids(trained, trained.split, pairs.having, say).z_nd, say),
+    check_number("--pairs", num_pairs)
+    check_number("--draws", draws, most=_MOST_DRAWS)
+    store = ShardStore(trained.split.folder, trained.split.index)
+    pairs = find_pairs(store, attribute, num_pairs, say)
+    split = open_another_split(trained, trained.config.data.split)
+    train_nd = encode_first(trained, split, num_encodings, say).z_nd
+    train_store = store if split is trained.split else ShardStore(split.folder, split.index)
+    vector_d, counts = _vector(train_store, train_nd, attribute, say)
+    length = float(vector_d.norm())
+    random = {
+        "random_isotropic": controls.isotropic(length, len(vector_d), draws, seed),
+        "random_between_images": controls.between_images(length, train_nd, draws, seed),
     }
-    errors = {name: _compare(images, having, mask) for name, images in found.items()}
-    random = list[_Errors]()
-    for number in range(draws):
-        direction_d = keyed_normal(tuple(vector_d.shape), seed, _RANDOM, number).double()
-        step_d = direction_d * (vector_d.norm() / direction_d.norm())
-        random.append(_compare(decode_images(trained, z_nd + step_d, say), having, mask))
-    errors["random"] = _Errors(
-        *(np.mean([getattr(one, part) for one in random], axis=0) for part in ("whole", "region", "outside"))
-    )
+    say(f"changing {len(pairs.without):,} images without {attribute} and comparing them with their partners")
+    errors, draw_errors, in_region, shown = _measure(trained, store, pairs, vector_d, random, say)
 
-    results, wins = _judge(errors, seed)
-    verdict = _verdict(attribute, results, wins)
-    outside = results["outside"]
-    say(
-        f"outside the region where the pairs differ: {_number(outside['plus_vector'])} with the vector, "
-        f"{_number(outside['nothing'])} doing nothing, {_number(outside['random'])} random"
-    )
-    say(verdict)
+    results = verdict.judge(errors, seed)
+    found = verdict.verdict(attribute, len(pairs.without), results)
+    words = verdict.errors_in_words(results)
+    say(f"mean squared errors to the true partner: {', '.join(words)}")
+    outside = {name: verdict.number(results["outside"][name]) for name in ("plus_vector", *verdict.CONTROLS)}
+    others = ", ".join(f"{named} {outside[name]}" for name, named in verdict.CONTROLS.items())
+    say(f"outside the region where the pairs differ: with the vector {outside['plus_vector']}, {others}")
+    say(found)
     numbers = facts(trained, "measure") | {
         "attribute": attribute,
         "seed": seed,
-        "vector": {"norm": float(vector_d.norm()), **counts},
+        "vector": {"norm": length, **counts, "from": about_split(split)},
         "pairs": {"measured": len(pairs.without), "samples_without_partner": pairs.unpaired},
-        "pixels_in_region": float(mask.mean()),
+        "pixels_in_region": in_region,
         "random_draws": draws,
+        "means_of_draws": {name: [float(one.whole.mean()) for one in kind] for name, kind in draw_errors.items()},
         **results,
-        "verdict": verdict,
-        "beats": wins,
+        "verdict": found,
         "definitions": DEFINITIONS,
     }
-    return _draw(trained, attribute, pairs, without, having, found, numbers), numbers
+    heads = ["without", "decoded", f"decoded with + {attribute}", "partner decoded", "true partner"]
+    labels = [f"{one} and {other}" for one, other in zip(pairs.without, pairs.having, strict=True)][: len(shown)]
+    first = f"{trained.split.index.name}, {trained.checkpoint.name}: the vector of {attribute}"
+    title = [first, f"mean squared errors to the true partner, {len(pairs.without):,} pairs:", *words]
+    return grid(shown, labels, heads, "\n".join(title)), numbers
 
 
 def _vector(
-    trained: Trained, attribute: str, num_encodings: int, say: Callable[[str], None]
+    store: ShardStore, z_nd: Tensor, attribute: str, say: Callable[[str], None]
 ) -> tuple[Tensor, dict[str, Any]]:
-    """The attribute's vector, float64 (d,), and of how many images it is."""
-    split = open_another_split(trained, trained.config.data.split)
-    z_nd = encode_first(trained, split, num_encodings, say).z_nd
-    store = ShardStore(split.folder, split.index)
+    """The attribute's vector, float64 (d,), from the encodings of a split's first n images, and of how many it is."""
     known = [store.attributes(sample_id).get(attribute) for sample_id in range(len(z_nd))]
     has = torch.tensor([value is True for value in known])
     has_not = torch.tensor([value is False for value in known])
-    counts = {"having": int(has.sum()), "without": int(has_not.sum()), "from": about_split(split)}
+    counts = {"having": int(has.sum()), "without": int(has_not.sum())}
     say(f"the vector of {attribute}: {counts['having']:,} training images have it, {counts['without']:,} have not")
     if not counts["having"] or not counts["without"]:
         raise UserError(
@@ -146,86 +128,42 @@ def _vector(
     return z_nd[has].mean(0) - z_nd[has_not].mean(0), counts
 
 
-def _region(one_nhwc: NDArray[np.uint8], other_nhwc: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where two images differ, and a little around it: (n, H, W)."""
-    differs = np.abs(one_nhwc.astype(np.int16) - other_nhwc).max(axis=3) > _DIFFERS
-    reach = max(1, round(max(one_nhwc.shape[1:3]) / 64))
-    wide = max_pool2d(torch.from_numpy(differs).float()[:, None], 2 * reach + 1, stride=1, padding=reach)
-    return wide[:, 0].bool().numpy()
-
-
-def _compare(images_nhwc: NDArray[np.uint8], truth_nhwc: NDArray[np.uint8], mask_nhw: NDArray[np.bool_]) -> _Errors:
-    errors_n3 = np.empty((len(images_nhwc), 3))
-    for row, (image_hwc, other_hwc, mask_hw) in enumerate(zip(images_nhwc, truth_nhwc, mask_nhw, strict=True)):
-        squared_hw = np.square((image_hwc.astype(np.float64) - other_hwc) / 255).mean(axis=2)
-        parts = (squared_hw, squared_hw[mask_hw], squared_hw[~mask_hw])
-        errors_n3[row] = [part.mean() if part.size else np.nan for part in parts]
-    return _Errors(*errors_n3.T)
-
-
-def _judge(errors: dict[str, _Errors], seed: int) -> tuple[dict[str, Any], dict[str, bool]]:
-    """The means with their intervals, and which controls the vector beats: the whole interval lies below zero."""
-    results: dict[str, Any] = {}
-    for part in ("whole", "region", "outside"):
-        values = {name: getattr(error, part) for name, error in errors.items()}
-        values["plus_vector_minus_nothing"] = values["plus_vector"] - values["nothing"]
-        values["plus_vector_minus_random"] = values["plus_vector"] - values["random"]
-        results[part] = {name: _interval(value, seed) for name, value in values.items()}
-    means = {name: error.whole.mean() for name, error in errors.items()}
-    possible = means["nothing"] - means["best"]
-    results["gain"] = float((means["nothing"] - means["plus_vector"]) / possible) if possible > 0 else None
-    wins = {
-        control: results["whole"][f"plus_vector_minus_{control}"]["interval"][1] < 0
-        for control in ("nothing", "random")
-    }
-    return results, wins
-
-
-def _interval(values_n: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """As ``mean_interval``, over the pairs that have such pixels."""
-    known = values_n[np.isfinite(values_n)]
-    if not len(known):
-        return {"mean": None, "interval": [None, None]}
-    return mean_interval(known, seed + _BOOTSTRAP)
-
-
-def _verdict(attribute: str, results: dict[str, Any], wins: dict[str, bool]) -> str:
-    said = {
-        control: f"{'beats' if is_won else 'does not beat'} {name}"
-        for (control, is_won), name in zip(wins.items(), ("doing nothing", "random vectors"), strict=True)
-    }
-    both = "beats both controls" if all(wins.values()) else f"{said['nothing']}, {said['random']}"
-    means = {name: results["whole"][name]["mean"] for name in ("plus_vector", "nothing", "random", "best")}
-    gain = "" if results["gain"] is None else f"; {100 * results['gain']:.0f} % of the possible gain"
-    return (
-        f"the vector of {attribute} {both}: mean squared error to the true partner {means['plus_vector']:.5f}, doing "
-        f"nothing {means['nothing']:.5f}, random {means['random']:.5f}, the partner's reconstruction "
-        f"{means['best']:.5f}{gain}"
-    )
-
-
-def _number(result: dict[str, Any]) -> str:
-    return "no such pixels" if result["mean"] is None else f"{result['mean']:.5f}"
-
-
-def _draw(
+def _measure(
     trained: Trained,
-    attribute: str,
+    store: ShardStore,
     pairs: Pairs,
-    without: NDArray[np.uint8],
-    having: NDArray[np.uint8],
-    found: dict[str, NDArray[np.uint8]],
-    numbers: dict[str, Any],
-) -> Image:
-    """A row a pair."""
-    columns = [without, found["nothing"], found["plus_vector"], found["best"], having]
-    heads = ["without", "decoded", f"decoded with + {attribute}", "partner decoded", "true partner"]
-    rows = [np.stack([images[row] for images in columns]) for row in range(min(_SHOWN, len(without)))]
-    labels = [f"{one} and {other}" for one, other in zip(pairs.without, pairs.having, strict=True)][: len(rows)]
-    whole = numbers["whole"]
-    words = ", ".join(f"{name} {whole[key]['mean']:.5f}" for name, key in _TITLE.items())
-    first = f"{trained.split.index.name}, {trained.checkpoint.name}: the vector of {attribute}"
-    return grid(rows, labels, heads, f"{first}\nerror to the partner: {words}")
+    vector_d: Tensor,
+    random: dict[str, list[Tensor]],
+    say: Callable[[str], None],
+) -> tuple[dict[str, Errors], dict[str, list[Errors]], float, list[NDArray[np.uint8]]]:
+    """The errors of all that is done, those of each random draw, the share of pixels in the regions, rows to show.
 
-
-_TITLE = {"with the vector": "plus_vector", "doing nothing": "nothing", "random": "random", "partner decoded": "best"}
+    Goes through the pairs a batch at a time, so that no more images are held than that.
+    """
+    parts: dict[str, list[Errors]] = {name: [] for name in ("nothing", "plus_vector", "best")}
+    draw_parts: dict[str, list[list[Errors]]] = {name: [[] for _ in steps] for name, steps in random.items()}
+    in_region, shown, progress = list[float](), list[NDArray[np.uint8]](), now_and_then(say)
+    for first, last in cut(0, len(pairs.without), trained.config.evaluate.batch):
+        without, having = (store.read_images(ids[first:last]).numpy() for ids in (pairs.without, pairs.having))
+        mask = compare.differing_region(without, having)
+        in_region += mask.mean(axis=(1, 2)).tolist()
+        z_nd = encode_ids(trained, store, pairs.without[first:last]).z_nd
+        decoded = {
+            "nothing": decode_images(trained, z_nd),
+            "plus_vector": decode_images(trained, z_nd + vector_d),
+            "best": decode_images(trained, encode_ids(trained, store, pairs.having[first:last]).z_nd),
+        }
+        for name, images in decoded.items():
+            parts[name].append(compare.compare(images, having, mask))
+        for name, steps in random.items():
+            for found, step_d in zip(draw_parts[name], steps, strict=True):
+                found.append(compare.compare(decode_images(trained, z_nd + step_d), having, mask))
+        columns = [without, *decoded.values(), having]
+        shown += [
+            np.stack([images[row] for images in columns]) for row in range(min(_SHOWN - len(shown), len(without)))
+        ]
+        progress(f"measured {last:,} of {len(pairs.without):,} pairs")
+    draw_errors = {name: [compare.join(one) for one in kind] for name, kind in draw_parts.items()}
+    errors = {name: compare.join(part) for name, part in parts.items()}
+    errors |= {name: compare.average(kind) for name, kind in draw_errors.items()}
+    return errors, draw_errors, float(np.mean(in_region)), shown

@@ -7,7 +7,6 @@ them has and the other has not.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aedist.data.loader import Split
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.explore.progress import now_and_then
@@ -28,13 +27,13 @@ class Pairs:
     """Samples whose partner is not in the split."""
 
 
-def find_pairs(split: Split, attribute: str, most: int, say: Callable[[str], None] = say_nothing) -> Pairs:
+def find_pairs(store: ShardStore, attribute: str, most: int, say: Callable[[str], None] = say_nothing) -> Pairs:
     """The pairs of a split that differ in ``attribute``, at most the first ``most``; ``say`` is told how far it is.
 
     Raises:
         UserError: if the data has no pairs, or none that differ in the attribute, or a pair has more than two samples.
     """
-    index = split.index
+    index = store.index
     where = f"{index.name}/{index.split}"
     if index.attributes.get(_PAIR) != "int":
         raise UserError(
@@ -44,7 +43,7 @@ def find_pairs(split: Split, attribute: str, most: int, say: Callable[[str], Non
     if index.attributes.get(attribute) != "bool":
         there = ", ".join(name for name, kind in index.attributes.items() if kind == "bool") or "none"
         raise UserError(f"--measure: {where} has no true or false attribute {attribute!r}; take one of {there}")
-    store, members = ShardStore(split.folder, index), dict[int, list[tuple[int, bool]]]()
+    members = dict[int, list[tuple[int, bool]]]()
     progress = now_and_then(say)
     for sample_id in range(index.num_samples):
         progress(f"looked at {sample_id:,} of {index.num_samples:,}")

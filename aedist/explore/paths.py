@@ -8,6 +8,9 @@ from torch import Tensor
 
 from aedist.errors import UserError
 
+_OPPOSITE = 1e-6
+"""Radians from the straight angle within which two directions are opposite."""
+
 
 def linear(a_d: Tensor, b_d: Tensor, steps: int) -> Tensor:
     """(1 - t) a + t b."""
@@ -31,7 +34,7 @@ def spherical(a_d: Tensor, b_d: Tensor, steps: int) -> Tensor:
         return linear(a_d, b_d, steps)
     u, v = a_d / norms[0], b_d / norms[1]
     theta = angle(a_d, b_d)
-    if theta > torch.pi - 1e-6:
+    if not has_arc(a_d, b_d):
         raise UserError("the two encodings point in opposite directions, so no arc joins them; take another pair")
     if theta < 1e-6:
         return linear(a_d, b_d, steps)
@@ -40,6 +43,11 @@ def spherical(a_d: Tensor, b_d: Tensor, steps: int) -> Tensor:
     path = direction * torch.lerp(norms[0], norms[1], t_s1)
     path[0], path[-1] = a_d, b_d
     return path
+
+
+def has_arc(a_d: Tensor, b_d: Tensor) -> bool:
+    """Whether a shortest arc joins two vectors: not where they point in opposite directions."""
+    return not a_d.any() or not b_d.any() or float(angle(a_d, b_d)) <= torch.pi - _OPPOSITE
 
 
 def angle(a_d: Tensor, b_d: Tensor) -> Tensor:

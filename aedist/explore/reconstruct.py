@@ -8,17 +8,21 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from aedist.data.loader import Stretch
+from aedist.data.loader import Stretch, cut
+from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.evaluation.metrics import DEFINITIONS
 from aedist.evaluation.run import Batches, EvaluationPlan, evaluate, read_batches, summarise
-from aedist.evaluation.showcase import one_of_each_class, spread
-from aedist.explore.encodings import check_ids, decode_images, encode_ids, image_errors, read_originals
+from aedist.evaluation.showcase import classes_in_turn, columns, spread
+from aedist.explore.encodings import check_ids, decode_images, encode_ids, image_errors
+from aedist.explore.limits import check_count, check_number
 from aedist.explore.progress import now_and_then
 from aedist.explore.record import facts, title
 from aedist.pictures import grid
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained
+
+_MOST_IDS = 100
 
 
 def reconstruct(
@@ -31,7 +35,7 @@ def reconstruct(
 
     Args:
         trained: the model and the split.
-        sample_ids: the samples to show; if there are none, one of each class, and of all samples of the split those
+        sample_ids: the samples to show; if there are none, some of each class, and of all samples of the split those
             with the lowest, the middle and the highest errors.
         num_images: only the split's first so many samples are searched for those.
         say: told what happens.
@@ -41,31 +45,37 @@ def reconstruct(
     """
     split = trained.split
     total = split.index.num_samples
-    if num_images is not None and (num_images < 1 or sample_ids):
-        rule = "goes without --ids, which name the images themselves" if sample_ids else "must be 1 or more"
-        raise UserError(f"--images: {num_images} is refused: it {rule}; leave it out")
+    if num_images is not None:
+        if sample_ids:
+            raise UserError("--images: goes without --ids, which name the images themselves; leave it out")
+        check_number("--images", num_images)
+    check_count("--ids", len(sample_ids), _MOST_IDS)
     check_ids(split, sample_ids)
+    store = ShardStore(split.folder, split.index)
     numbers = facts(trained, "reconstruct")
     if sample_ids:
         chosen = {"chosen": list(sample_ids)}
+        say(f"reconstructing {len(sample_ids):,} images of {split.index.name}/{split.index.split}")
     else:
         plan = EvaluationPlan(min(num_images or total, total), trained.config.evaluate.batch)
         say(f"reconstructing {plan.num_images:,} of {total:,} images of {split.index.name}/{split.index.split}")
         batches = _told(read_batches(split, plan, trained.place, trained.config.data.workers), plan, say)
         errors = evaluate(trained.model, batches, plan, trained.place)["mse"]
-        lowest, middle, highest = spread(errors)
-        chosen = {"first of each class": one_of_each_class(split), "best": lowest, "median": middle}
+        lowest, middle, highest = spread(errors, columns(split.index))
+        chosen = {"each class in turn": classes_in_turn(store), "best": lowest, "median": middle}
         chosen["worst"] = highest[::-1]
         numbers |= {"num_images": plan.num_images, "mse": summarise(errors)}
     rows, row_labels, cell_labels = list[NDArray[np.uint8]](), list[str](), list[list[str]]()
     numbers["shown"] = {}
     for name, ids in chosen.items():
-        originals = read_originals(split, ids)
-        found = decode_images(trained, encode_ids(trained, split, ids).z_nd)
+        originals = store.read_images(ids).numpy()
+        found = decode_images(trained, encode_ids(trained, store, ids).z_nd)
         shown_errors = image_errors(originals, found).tolist()
-        rows += [originals, found]
-        row_labels += [f"{name}\noriginals", "reconstructions"]
-        cell_labels += [[], [f"{error:.4f}" for error in shown_errors]]
+        width = columns(split.index)
+        for first, last in cut(0, len(ids), width):
+            rows += [originals[first:last], found[first:last]]
+            row_labels += [f"{name}\noriginals" if not first else "originals", "reconstructions"]
+            cell_labels += [[], [f"{error:.4f}" for error in shown_errors[first:last]]]
         numbers["shown"][name] = {"sample_ids": ids, "mse": shown_errors}
     numbers["definitions"] = {"mse": DEFINITIONS["mse"]}
     return grid(rows, row_labels, (), title(trained, "reconstructions, mean squared errors"), cell_labels), numbers

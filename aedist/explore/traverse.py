@@ -1,6 +1,7 @@
 """What each direction of the encoding does: one image's encoding moved along it, decoded."""
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.explore.directions import Direction, axes, principal_components
 from aedist.explore.encodings import check_ids, decode_images, encode_first, encode_ids, encoding_shape
+from aedist.explore.limits import MOST_STEPS, check_number
 from aedist.explore.record import about_split, facts, title
 from aedist.pictures import grid
 from aedist.tracking.console import say_nothing
@@ -18,6 +21,7 @@ from aedist.trained import Trained, open_another_split
 
 Basis = Literal["axes", "pca"]
 _REACH = 3.0
+_MOST_DIRECTIONS = 64
 
 DEFINITIONS = {
     "KL": "KL of the posterior of that number to N(0, 1) in nats, mean over the encoded images.",
@@ -50,23 +54,28 @@ def traverse(
     Raises:
         UserError: if the sample is not there, or a number is out of range.
     """
-    for option, value, least in (("--dimensions", most, 1), ("--steps", steps, 2)):
-        if value < least:
-            raise UserError(f"{option}: {value} is refused: it must be {least} or more")
+    check_number("--dimensions", most, most=_MOST_DIRECTIONS)
+    check_number("--steps", steps, least=2, most=MOST_STEPS)
     check_ids(trained.split, [] if sample_id is None else [sample_id], "--image")
-    is_spatial = len(encoding_shape(trained)) > 1
+    shape = encoding_shape(trained)
+    is_spatial = len(shape) > 1
     basis = basis or ("pca" if is_spatial else "axes")
     split = open_another_split(trained, trained.config.data.split)
     encodings = encode_first(trained, split, num_encodings, say)
     if is_spatial and basis == "axes":
         say("each number of a spatial encoding is one channel at one place; --basis pca moves all places together")
+    if basis == "pca":
+        say(f"finding the principal components of {len(encodings.z_nd):,} encodings of {prod(shape):,} numbers")
     directions = (axes if basis == "axes" else principal_components)(encodings, most)
     if not directions:
         raise UserError(f"--basis: the {len(encodings.z_nd):,} encodings do not vary; take more --encodings")
     if sample_id is None:
         centre_d, centre = encodings.z_nd.mean(0), "the mean encoding"
     else:
-        centre_d, centre = encode_ids(trained, trained.split, [sample_id]).z_nd[0], f"image {sample_id}"
+        centre_d, centre = (
+            encode_ids(trained, ShardStore(trained.split.folder, trained.split.index), [sample_id]).z_nd[0],
+            f"image {sample_id}",
+        )
     reach_s = torch.linspace(-_REACH, _REACH, steps, dtype=torch.float64)
     rows = list[NDArray[np.uint8]]()
     for direction in directions:

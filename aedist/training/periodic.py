@@ -12,8 +12,9 @@ from PIL.Image import Image
 from aedist.config import Config, Data
 from aedist.data.loader import Split
 from aedist.data.plan import Plan
+from aedist.data.store import ShardStore
 from aedist.evaluation.run import EvaluationPlan, evaluate, read_batches, summarise
-from aedist.evaluation.showcase import one_of_each_class, prior_samples, reconstructions
+from aedist.evaluation.showcase import classes_in_turn, prior_samples, reconstructions
 from aedist.models.output import is_variational
 from aedist.noise import keyed_normal
 from aedist.pictures import save_picture
@@ -46,6 +47,7 @@ class PeriodicEvaluation:
         self._split, self._plan, self._place, self._state = split, plan, place, state
         self._tracker, self._run, self._seed = tracker, run, config.run.seed
         num_images = min(config.evaluate.images or split.index.num_samples, split.index.num_samples)
+        self._store = ShardStore(split.folder, split.index)  # one for all pictures: each proves its shards anew
         self._evaluation = EvaluationPlan(num_images, config.evaluate.batch)
         self._workers = config.data.workers
         self._keep = config.data.mode != "stream" and self._fits_beside_training(config.data)
@@ -89,8 +91,8 @@ class PeriodicEvaluation:
 
     def _draw(self, record: Record) -> None:
         model, device = self._state.usable, self._place.device
-        ids = one_of_each_class(self._split)
-        self._show("reconstructions", reconstructions(model, device, self._split, ids), record)
+        ids = classes_in_turn(self._store)
+        self._show("reconstructions", reconstructions(model, device, self._store, ids), record)
         if is_variational(model):
             noise = keyed_normal((_NUM_SAMPLES, *model.noise_shape), _SHOWN, self._seed)
             self._show("samples", prior_samples(self._state.usable, noise), record)
