@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from aedist.report import curves, pictures, words
+from aedist.report import curves, pictures, uses, words
 from aedist.report.read import Record, Run, number, read_run
 from aedist.report.settings import settings
 from aedist.whole import write_whole
@@ -22,15 +22,6 @@ _CAPTIONS = {
     "best": "The images with the smallest error, above their reconstructions.",
     "median": "Images with a middling error, above their reconstructions: what to expect.",
     "worst": "The images with the largest error, above their reconstructions.",
-}
-
-_CAPTION_OF_USE = {
-    "reconstruct": "Images above their reconstructions.",
-    "sample": "Images decoded from encodings that were drawn at random.",
-    "interpolate": "From one image's encoding to another's, on a line and on an arc.",
-    "traverse": "One direction of the encodings a row.",
-    "arithmetic": "Mean encodings of groups of images, added and subtracted.",
-    "measure": "Images without an attribute, with its vector added, beside their true partners.",
 }
 
 
@@ -66,7 +57,7 @@ def render(run: Run) -> str:
         has_best=any(record.get("best") for record in run.evaluations),
         strips=_strips(run),
         samples=_samples(run),
-        explored=_uses(run),
+        explored=[_shown(path, caption) for path, caption in uses.captions(run.folder)],
         epochs=_epoch_rows(run),
         speed=_speed(run),
         speed_figure=curves.speed_curves(run),
@@ -100,15 +91,6 @@ def _samples(run: Run) -> list[dict[str, Any]]:
     """What the same noise was decoded to at some evaluations, evenly spaced."""
     paths = pictures.spread(_strip_paths(run, "samples"), _MOST_SAMPLES)
     return [_shown(path, f"{_when(run, path).capitalize()}.") for path in paths]
-
-
-def _uses(run: Run) -> list[dict[str, Any]]:
-    """The pictures that the verbs which use encodings have left, each named after its verb."""
-    shown: list[dict[str, Any]] = []
-    for path in sorted((run.folder / "explore").glob("*.png")):
-        what = next((caption for verb, caption in _CAPTION_OF_USE.items() if path.stem.startswith(verb)), "")
-        shown.append(_shown(path, f"{path.stem}: {what}" if what else path.stem))
-    return shown
 
 
 def _strip_paths(run: Run, kind: str = "reconstructions") -> list[Path]:
