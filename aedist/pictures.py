@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _SMALLEST_CELL = 72
 _LEAST_CELL = 32
+_TITLE_ROOM = 800  # a title may make a narrow picture so wide, in pixels
 _WIDEST = 2300  # eight images of 256 pixels as they are, with their labels
 _GAP = 4
 _MARGIN = 8
@@ -49,9 +50,11 @@ def grid(
     below = [max((_lines(label) for label in row), default=0) * line_height for row in labels]
     heads = [wrap(label, cell_width, size) for label in column_labels]
     head = max((_lines(label) for label in heads), default=0) * line_height
+    columns_width = left + count * (cell_width + _GAP) + _MARGIN
+    title = wrap(title, max(columns_width, _TITLE_ROOM) - 2 * _MARGIN, size)
     top = _MARGIN + (_lines(title) * line_height + 6 if title else 0) + (head + 2 if head else 0)
     title_width = max(int(font.getlength(line)) for line in title.split("\n"))
-    wide = max(left + count * (cell_width + _GAP) + _MARGIN, title_width + 2 * _MARGIN)
+    wide = max(columns_width, title_width + 2 * _MARGIN)
     tall = top + sum(cell_height + _GAP + room for room in below) + _MARGIN
     picture = Image.new("RGB", (wide, tall), "white")
     draw = ImageDraw.Draw(picture)

@@ -16,7 +16,7 @@ INDEX = Index(
     ("man", "woman", "t-shirt", "both", "crane", "crane"),
     (Shard("a.tar", 9, 9, "0" * 64, (0,)),),
     ("n01", "n02", "n03", "n04", "n05", "n06"),
-    {"glasses": "bool", "smiling": "bool", "both": "bool", "hair": ("black", "dark brown"), "age": "int"},
+    {"glasses": "bool", "smiling": "bool", "both": "bool", "hair": ("", "black", "dark brown", "5'4\""), "age": "int"},
 )
 
 
@@ -59,6 +59,9 @@ def test_not_binds_tighter_than_and_and_and_tighter_than_or() -> None:
 
 def test_names_have_values_and_quotes() -> None:
     assert parse('hair = "dark brown"')[0].condition == Name("hair", "dark brown", 0)
+    assert parse('\'it\'\'s\' & "say ""no"""')[0].condition == And((Name("it's", None, 0), Name('say "no"', None, 10)))
+    assert fulfils("hair='5''4\"'", None, hair="5'4\"")
+    assert fulfils("hair=''", None, hair=""), "an empty text is a value"
     assert parse("5_o_Clock.Shadow")[0].condition == Name("5_o_Clock.Shadow", None, 0)
 
 
@@ -121,7 +124,7 @@ def test_a_bad_expression_is_shown_with_the_place(text: str, words: str) -> None
         ("woman + glases", "did you mean glasses?"),
         ("Man", "did you mean man?"),
         ("t-shirt", 'write "t-shirt" in quotes'),
-        ("hair", "write hair=one of black, dark brown"),
+        ("hair", 'write hair=one of "", black, dark brown'),
         ("hair=blak", "did you mean black?"),
         ("age=old", "is a whole number"),
         ("age", "write age=a whole number"),

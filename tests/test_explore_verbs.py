@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from exploring import MLP, SMALL, VARIATIONAL, same, train, write_faces
 
 from aedist.cli import main
@@ -151,6 +152,35 @@ def test_interpolation_pairs_different_classes(trained: Trained, spatial: Traine
     for model in (trained, spatial):
         assert [tuple(pair["sample_ids"]) for pair in interpolate(model)[1]["pairs"]] == pairs
     assert interpolate(trained, [0, 5, 5, 9], steps=3)[1]["pairs"][1]["sample_ids"] == [5, 9]
+
+
+def test_between_opposite_encodings_the_line_is_alone(tmp_path: Path, faces: Path) -> None:
+    """A single number has two directions, and the arc between them is none."""
+    told = list[str]()
+    trained = open_trained(train(tmp_path, faces, {**MLP, "latent_dim": 1}, 2))
+    z_n = encode_first(trained, trained.split, 60).z_nd[:, 0]
+    shift = float(z_n.median())
+    with torch.no_grad():
+        for module in trained.model.modules():
+            if isinstance(module, torch.nn.Linear) and module.out_features == 1:
+                module.bias -= shift  # so that some encodings lie on each side of zero
+    z_n = encode_first(trained, trained.split, 60).z_nd[:, 0]
+    low, high, higher = int(z_n.argmin()), int(z_n.argmax()), int(z_n.topk(2).indices[1])
+    picture, numbers = interpolate(trained, [low, high, higher, high], steps=3, say=told.append)
+    assert [pair["paths"] for pair in numbers["pairs"]] == [["linear, no arc"], ["linear", "spherical"]]
+    assert "opposite directions, so no arc joins them" in told[-1]
+    assert picture.height < interpolate(trained, [high, higher, higher, high], steps=3)[0].height
+
+
+def test_chosen_images_are_shown_in_rows(trained: Trained) -> None:
+    few, many = (reconstruct(trained, list(range(count)))[0] for count in (10, 25))
+    assert many.width == few.width
+    assert many.height > 2.5 * few.height
+
+
+def test_the_prior_is_fitted_to_nothing(variational: Trained) -> None:
+    with pytest.raises(UserError, match="--encodings: goes with --from gaussian and --from mixture"):
+        sample(variational, number=1, num_encodings=50)
 
 
 def test_reconstruction_finds_the_best_and_the_worst(trained: Trained) -> None:

@@ -73,6 +73,26 @@ def test_a_row_may_have_fewer_images_than_another(rng: np.random.Generator) -> N
     assert all(len(cells(picture, image, 1)) == 1 for image in images)
 
 
+@pytest.mark.parametrize(
+    ("shape", "count"), [((256, 256, 3), 8), ((256, 256, 3), 12), ((8, 8, 1), 40), ((100, 300, 3), 20)]
+)
+def test_a_picture_is_no_wider_than_a_screen(rng: np.random.Generator, shape: tuple[int, int, int], count: int) -> None:
+    images = rng.integers(0, 255, (count, *shape), dtype=np.uint8)
+    picture = grid([images], ["reconstructions"], title="a long title " * 200, cell_labels=[["0.0123"] * count])
+    assert picture.width <= 2300
+    if shape[0] * count == 8 * 256:
+        assert all(len(cells(picture, image, 1)) == 1 for image in images), "eight of them are shown as they are"
+
+
+def test_images_that_are_made_smaller_keep_their_colours_and_proportions() -> None:
+    images = np.full((20, 100, 300, 3), (10, 200, 30), dtype=np.uint8)
+    pixels = np.asarray(grid([images]))
+    rows, columns = np.nonzero((pixels == (10, 200, 30)).all(axis=2))
+    height, width = np.ptp(rows) + 1, np.count_nonzero(rows == rows[0]) / 20
+    assert width / height == pytest.approx(3, rel=0.03)
+    assert np.unique(columns).size == 20 * width
+
+
 @pytest.mark.parametrize("text", ["glasses & man\n(100)", "abcdefghijklmnopqrstuvwxyz", "", "a  b", "iiii WWWWWWWWW"])
 def test_wrapping_keeps_every_character_but_spaces_at_breaks(text: str) -> None:
     wrapped = wrap(text, 40)

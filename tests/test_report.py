@@ -483,10 +483,16 @@ def test_a_variational_run_shows_each_term_its_samples_and_the_uses_of_its_encod
     write_records(folder, records)
     for step in (100, 200):
         strip(folder / "images" / "samples" / f"step-{step:09d}.png", brightness=step)
-    strip(folder / "explore" / "arithmetic-measure.png", brightness=9)
+    for name, record in (("sample-2", {"verb": "measure", "verdict": "it <works>"}), ("wears", {"verb": "arithmetic"})):
+        strip(folder / "explore" / f"{name}.png", brightness=9)
+        (folder / "explore" / f"{name}.json").write_text(json.dumps(record))
+    strip(folder / "explore" / "arithmetic-3.png", brightness=9)
     page = report(folder)
     assert "loss of an image (1 \N{MULTIPLICATION SIGN} squared_error + 0.5 \N{MULTIPLICATION SIGN} kl)" in page.text
     assert "kl of an image, unweighted" in page.text
     assert "Samples of the prior, from the same noise as training went on" in page.text
-    assert "arithmetic-measure: Mean encodings of groups of images, added and subtracted." in page.text
+    told = "Images without an attribute, with its vector added, beside their true partners. It <works>."
+    assert f"sample-2: {told}" in page.text, "the record tells what was done, not the name"
+    assert "wears: Mean encodings of groups of images, added and subtracted." in page.text
+    assert "arithmetic-3: Mean" not in page.text, "a picture without a record has its name alone"
     assert "Samples of the prior" not in report(make_run(tmp_path / "plain")).text
