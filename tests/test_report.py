@@ -400,6 +400,15 @@ def test_strips_share_their_images_only_where_they_truly_do(run_dir, tmp_path):
     assert pictures.halve(images[:1]) is None
 
 
+def test_a_picture_much_wider_than_the_page_is_embedded_smaller():
+    noise = np.random.default_rng(0).integers(0, 255, (500, 2200, 3), dtype=np.uint8)
+    large, small = (pictures.picture(Image.fromarray(pixels)) for pixels in (noise, noise[:, :1400]))
+    assert (large.width, large.height, large.enlarged) == (1440, 327, False)
+    assert large.address.startswith("data:image/jpeg;base64,")
+    assert (small.width, small.height) == (1400, 500)
+    assert small.address.startswith("data:image/png;base64,"), "others keep their very pixels"
+
+
 def test_the_pictures_of_the_evaluation_fold_at_the_gap_between_their_rows():
     """What ``aedist.pictures`` draws without a title: each half is one row of images, whole."""
     originals = np.full((3, 8, 8, 1), 200, np.uint8)

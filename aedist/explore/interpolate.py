@@ -54,7 +54,7 @@ def interpolate(
     pairs = list(zip(sample_ids[::2], sample_ids[1::2], strict=True)) or unlike_pairs(store, _MOST_PAIRS)
     if not pairs:
         raise UserError(f"{split.folder}: its first shard has no two images of different classes; name pairs by --ids")
-    say(f"going from image to image for {len(pairs):,} pairs: {', '.join(f'{a} to {b}' for a, b in pairs)}")
+    say(f"going from image to image: {', '.join(f'{a} to {b}' for a, b in pairs)}")
     told = list[dict[str, Any]]()
     rows, row_labels = list[NDArray[np.uint8]](), list[str]()
     for first, second in pairs:

@@ -75,7 +75,10 @@ def reconstruct(
         for first, last in cut(0, len(ids), width):
             rows += [originals[first:last], found[first:last]]
             row_labels += [f"{name}\noriginals" if not first else "originals", "reconstructions"]
-            cell_labels += [[], [f"{error:.4f}" for error in shown_errors[first:last]]]
+            cell_labels += [
+                [f"sample {one}" for one in ids[first:last]],
+                [f"{error:.4f}" for error in shown_errors[first:last]],
+            ]
         numbers["shown"][name] = {"sample_ids": ids, "mse": shown_errors}
     numbers["definitions"] = {"mse": DEFINITIONS["mse"]}
     return grid(rows, row_labels, (), title(trained, "reconstructions, mean squared errors"), cell_labels), numbers

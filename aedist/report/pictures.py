@@ -14,6 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 _COLUMN_PIXELS = 720
 _LARGEST_SCALE = 3
+_WIDEST = 2 * _COLUMN_PIXELS
+_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,20 @@ def load(path: Path) -> Image.Image | None:
 
 
 def picture(image: Image.Image) -> Picture:
-    """The image for the page, small ones enlarged by a whole number so that their pixels stay square."""
+    """The image for the page, small ones enlarged by a whole number so that their pixels stay square.
+
+    One that is much wider than the page's column becomes a JPEG of twice that column, which a fine screen still shows
+    sharp: a page of many large pictures would be too large to mail.
+    """
     scale = min(_LARGEST_SCALE, max(1, _COLUMN_PIXELS // image.width))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    buffer, kind = io.BytesIO(), "png"
+    if image.width > _WIDEST:
+        image = image.resize((_WIDEST, max(1, round(image.height * _WIDEST / image.width))), Image.Resampling.LANCZOS)
+        image.save(buffer, "JPEG", quality=_QUALITY)
+        kind = "jpeg"
+    else:
+        image.save(buffer, "PNG", optimize=True)
+    address = f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(address, image.width * scale, image.height * scale, scale > 1)
 
 
