@@ -10,6 +10,8 @@ from aedist.report import words
 from aedist.report.figures import Panel, draw
 from aedist.report.read import Run, number
 
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
 
 def loss_curve(run: Run) -> Markup | None:
     """The loss at each record and its mean over each finished epoch; below it each of several terms; or None.
@@ -37,7 +39,9 @@ def _term_panels(run: Run) -> list[Panel]:
     panels: list[Panel] = []
     for name in names:
         line = [(number(record, "epoch"), number(record, "terms", name)) for record in run.train]
-        panels.append(Panel(f"{name.replace('_', ' ')} of an image, unweighted", line, marks=_marks(run)))
+        weight = _weights(run).get(name)
+        role = f"weight {weight:g}" if weight else "watched"
+        panels.append(Panel(f"{name.replace('_', ' ')} ({role})", line, marks=_marks(run)))
     return panels
 
 
@@ -89,11 +93,9 @@ def _loss_label(run: Run) -> str:
     weights = _weights(run)
     if weights == {"squared_error": 1}:
         return "squared error of an image (sum over its pixels)"
-    return (
-        "loss of an image ("
-        + " + ".join(f"{weight:g} \N{MULTIPLICATION SIGN} {name}" for name, weight in weights.items())
-        + ")"
-    )
+    if len(run.train[-1].get("terms", {})) > 1:  # whose weights stand above the panels beside it
+        return "loss of an image"
+    return "loss of an image (" + " + ".join(f"{weight:g} {_TIMES} {name}" for name, weight in weights.items()) + ")"
 
 
 def _from_to(values: list[float]) -> str:
