@@ -93,7 +93,7 @@ def test_images_smaller_than_the_window_have_no_ssim_and_the_other_metrics() -> 
 
 
 def test_every_metric_is_defined_and_says_which_way_is_better() -> None:
-    assert list(DEFINITIONS) == list(HIGHER_IS_BETTER) == NAMES
+    assert list(DEFINITIONS) == list(HIGHER_IS_BETTER) == [*NAMES, "rate"], "the rate comes from the posterior"
     for words in ("11 x 11 Gaussian", "sigma 1.5", "K1 0.01, K2 0.03", "data range 1", "positions inside the image"):
         assert words in DEFINITIONS["ssim"]
     assert "100 dB" in DEFINITIONS["psnr"]
