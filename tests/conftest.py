@@ -1,5 +1,7 @@
 """What many tests need: small shards of small images, written by the test itself."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,3 +24,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def subnormal_numbers_are_put_back() -> Iterator[None]:
+    """A test that takes its place on a CPU tells the whole process to flush subnormal numbers; the next wants them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)

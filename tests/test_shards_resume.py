@@ -117,11 +117,23 @@ def alive_in_group(group: int) -> list[str]:
     return found
 
 
-def test_control_c_ends_quietly_with_all_workers_and_says_how_to_go_on(pictures: Path, tmp_path: Path):
+@pytest.fixture
+def large_pictures(tmp_path: Path) -> Path:
+    """Eighty pictures of four million pixels: seconds of work, so that a build can be stopped in the middle of it."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    slope = np.linspace(0, 255, 2000).astype(np.uint8)
+    Image.fromarray(np.stack([np.broadcast_to(slope, (2000, 2000))] * 3, axis=2)).save(folder / "0.png")
+    for number in range(1, 80):
+        os.link(folder / "0.png", folder / f"{number}.png")
+    return folder
+
+
+def test_control_c_ends_quietly_with_all_workers_and_says_how_to_go_on(large_pictures: Path, tmp_path: Path):
     recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
     recipe.write_text(yaml.safe_dump(values(samples_per_shard=1), sort_keys=False))
     command = [sys.executable, "-m", "aedist", "shards", "build", str(recipe), "--out", str(out)]
-    command += ["--from", str(pictures), "--workers", "2"]
+    command += ["--from", str(large_pictures), "--workers", "2"]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
