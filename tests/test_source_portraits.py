@@ -192,7 +192,7 @@ def test_missing_and_other_packages_are_told_with_the_command_that_helps(monkeyp
     with pytest.raises(UserError, match=r"resvg-py: the recipe says 0\.5\.0, 0\.6\.0 is installed.*; pip install"):
         opened()
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    with pytest.raises(UserError, match=r"dicebear-core is not installed.*; pip install 'aedist\[portraits\]'"):
+    with pytest.raises(UserError, match=r"dicebear-core is not installed.*; pip install dicebear-core==10\.7\.0 "):
         opened()
 
 

@@ -144,12 +144,13 @@ def attributes_of(look: Mapping[str, str], has_glasses: bool) -> dict[str, str |
 
 def _check_packages(wanted: Mapping[str, str]) -> None:
     """Refuse to draw with other versions than the recipe's."""
+    all_of_them = " ".join(f"{name}=={version}" for name, version in wanted.items())
     for name, version in wanted.items():
         try:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             raise UserError(
-                f"portraits: the package {name} is not installed, which draws them; pip install 'aedist[portraits]'"
+                f"portraits: the package {name} is not installed, which draws them; pip install {all_of_them}"
             ) from None
         if found != version:
             raise UserError(
