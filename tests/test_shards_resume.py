@@ -132,10 +132,17 @@ def large_pictures(tmp_path: Path) -> Path:
 def test_control_c_ends_quietly_with_all_workers_and_says_how_to_go_on(large_pictures: Path, tmp_path: Path):
     recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
     recipe.write_text(yaml.safe_dump(values(samples_per_shard=1), sort_keys=False))
-    command = [sys.executable, "-m", "aedist", "shards", "build", str(recipe), "--out", str(out)]
+    # as in a terminal; what is started in the background, as these tests may be, is told to ignore the signal
+    listening = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    listening += "from aedist.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", listening, "shards", "build", str(recipe), "--out", str(out)]
     command += ["--from", str(large_pictures), "--workers", "2"]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     while process.poll() is None and not list(out.glob(".train.part/.*.written")):
         time.sleep(0.002)
