@@ -3,12 +3,17 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from exploring import MLP, train, write_faces
 from hypothesis import settings
 
 from samples import write_split
+
+if TYPE_CHECKING:
+    from aedist.trained import Trained
 
 UNEVEN = (10, 3, 25, 7, 1, 14, 40)
 
@@ -23,6 +28,20 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_split(folder / "train", UNEVEN, seed=1)
     write_split(folder / "test", (20, 3), seed=2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Paired faces, of which one wears a bright bar for glasses."""
+    return write_faces(tmp_path_factory.mktemp("data") / "faces")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> "Trained":
+    """A deterministic model that reconstructs the faces well."""
+    from aedist.trained import open_trained  # torch, which few of the tests need
+
+    return open_trained(train(tmp_path_factory.mktemp("mlp"), faces, MLP, 300))
 
 
 @pytest.fixture

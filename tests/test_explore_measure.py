@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exploring import MLP, VARIATIONAL, same, train, write_faces
+from exploring import VARIATIONAL, same, train
 
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
@@ -23,17 +23,6 @@ from aedist.explore.verdict import judge, verdict
 from aedist.trained import Trained, open_trained
 from processes import run
 from samples import write_config
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_faces(tmp_path_factory.mktemp("data") / "faces")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Trained:
-    """A deterministic model that reconstructs the faces well."""
-    return open_trained(train(tmp_path_factory.mktemp("mlp"), faces, MLP, 300))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from aedist.data.loader import Split, Stretch, cut, read_stretches
 from aedist.data.pixels import to_unit_range
 from aedist.evaluation.metrics import METRICS, measure
 from aedist.models.output import is_variational
+from aedist.objective import rate
 from aedist.place import Place
 
 Batches = Iterable[tuple[Stretch, Tensor]]
@@ -64,11 +65,12 @@ def evaluate(model: nn.Module, batches: Batches, plan: EvaluationPlan, place: Pl
     dtype = next(model.parameters()).dtype
     for (first, last), images in batches:
         on_device = images.to(place.device)
-        output = model(to_unit_range(on_device, dtype))
+        x_bchw = to_unit_range(on_device, dtype)
+        output = model(x_bchw)
         records[first:last, 0] += 1
         records[first:last, 1 : 1 + len(METRICS)] = measure(on_device, output.reconstruction).cpu()
-        if output.posterior is not None:
-            records[first:last, -1] = output.posterior.kl().flatten(1).sum(1).cpu()
+        if has_rate:
+            records[first:last, -1] = rate(x_bchw, output).cpu()
     model.train(was_training)
     place.add_on_hosts(records)
     wrong = (records[:, 0] != 1).nonzero().flatten()

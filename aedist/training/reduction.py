@@ -57,27 +57,21 @@ class Fast:
         self._scale = place.world / num_micro
         self._num_micro = num_micro
         self._statistics = batch_statistics(model)
-        self._sums = [torch.zeros_like(statistic, dtype=torch.float64) for statistic in self._statistics]
+        self._sums = _flat(self._statistics).double().zero_()
 
     def round(self, *, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self._place.no_sync(self.module)
 
     def backward(self, loss: Tensor, micro_batches: int) -> None:
         self._place.backward(_spoil_if_not_finite(loss) * (self._scale * micro_batches))
-        for total, statistic in zip(self._sums, self._statistics, strict=True):
-            total.add_(statistic)
+        self._sums += _flat(self._statistics)
 
     def finish(self) -> None:
         """The last backward pass reduced the gradients; only batch statistics are left to be brought together."""
-        if not self._statistics:
-            return
-        sums = torch.cat(self._sums)
-        self._place.add(sums)
-        sizes = [len(statistic) for statistic in self._statistics]
-        for mean, statistic in zip((sums / self._num_micro).split(sizes), self._statistics, strict=True):
-            statistic.copy_(mean)
-        for total in self._sums:
-            total.zero_()
+        if self._statistics:
+            self._place.add(self._sums)
+            _unflatten(self._sums / self._num_micro, self._statistics)
+            self._sums.zero_()
 
 
 class Exact:
@@ -119,8 +113,7 @@ class Exact:
         self._place.backward(_spoil_if_not_finite(loss))
         if self._scale_of_loss() != 1:
             self._flat.div_(self._scale_of_loss())
-        if self._statistics:
-            self._flat[self._num_gradients :] = torch.cat(self._statistics)
+        self._flat[self._num_gradients :] = _flat(self._statistics)
         largest = torch.linalg.vector_norm(self._flat, torch.inf)  # NaN if any is
         self._sums[-2] += ~largest.isfinite()
         self._sums[-1] += largest.isfinite() & (largest > self._largest)
@@ -144,10 +137,7 @@ class Exact:
             )
         scale = 1 / self.STEPS_PER_ONE / self._num_micro if not not_finite else torch.nan
         self._flat.copy_(self._sums[:-2].double().mul_(scale))
-        start = self._num_gradients
-        for statistic in self._statistics:
-            statistic.copy_(self._flat[start : start + statistic.numel()])
-            start += statistic.numel()
+        _unflatten(self._flat[self._num_gradients :], self._statistics)
         if self._scale_of_loss() != 1:
             self._flat.mul_(self._scale_of_loss())  # as the optimiser's scaler expects; a power of two, so exact
         self._sums.zero_()
@@ -155,6 +145,17 @@ class Exact:
     def _scale_of_loss(self) -> float:
         """fp16's loss scale, a power of two; gradients are added without it and given back with it."""
         return self._scaler.get_scale() if self._scaler else 1.0
+
+
+def _flat(statistics: list[Tensor]) -> Tensor:
+    """Batch statistics one behind another; empty where there are none."""
+    return torch.cat(statistics) if statistics else torch.empty(0)
+
+
+def _unflatten(flat: Tensor, statistics: list[Tensor]) -> None:
+    """Put what ``_flat`` has laid one behind another back into its places."""
+    for part, statistic in zip(flat.split([len(s) for s in statistics]), statistics, strict=True):
+        statistic.copy_(part)
 
 
 def _spoil_if_not_finite(loss: Tensor) -> Tensor:
