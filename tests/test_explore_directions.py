@@ -1,4 +1,4 @@
-"""Paths, directions and densities over encodings, against what their definitions say."""
+"""Paths and directions between encodings, against what their definitions say."""
 
 import math
 from itertools import pairwise
@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from aedist.errors import UserError
-from aedist.explore.bootstrap import mean_interval
-from aedist.explore.density import draw, fit_gaussian, fit_mixture, prior
 from aedist.explore.directions import axes, principal_components
 from aedist.explore.encodings import Encodings
 from aedist.explore.paths import angle, linear, spherical
@@ -70,50 +68,3 @@ def test_principal_components_are_those_of_the_singular_value_decomposition(n: i
     for direction, row in zip(found, right, strict=False):
         assert abs(float(direction.unit_d @ torch.from_numpy(row))) == pytest.approx(1)
         assert float(direction.unit_d[direction.unit_d.abs().argmax()]) > 0
-
-
-@pytest.mark.parametrize("n", [300, 5])
-def test_draws_of_the_gaussian_have_the_encodings_mean_and_covariance(n: int) -> None:
-    z_nd = vectors(n, 8) @ vectors(8, 8, seed=1) + 5
-    drawn = draw(fit_gaussian(z_nd), 4000, seed=3)
-    spread = float(z_nd.std())
-    assert torch.allclose(drawn.mean(0), z_nd.mean(0), atol=0.1 * spread)
-    assert torch.allclose(drawn.T.cov(), z_nd.T.cov(), atol=0.15 * spread**2)
-
-
-def test_a_mixture_finds_clusters_and_draws_from_each_in_proportion() -> None:
-    z_nd = torch.cat([vectors(300, 3) * 0.1 + 10, vectors(100, 3, seed=1) * 0.1 - 10])
-    drawn = draw(fit_mixture(z_nd, 2, seed=0), 1000, seed=0)
-    high = drawn[:, 0] > 0
-    assert float(high.double().mean()) == pytest.approx(0.75, abs=0.05)
-    assert torch.allclose(drawn[high].mean(0), torch.full((3,), 10.0, dtype=torch.float64), atol=0.05)
-    assert torch.allclose(drawn[~high].T.cov(), z_nd[300:].T.cov(), atol=0.005)
-
-
-def test_draws_are_named_by_their_seed_and_cooled_by_temperature() -> None:
-    density = fit_gaussian(vectors(50, 4))
-    assert torch.equal(draw(density, 3, 7), draw(density, 5, 7)[:3])
-    assert not torch.equal(draw(density, 3, 7), draw(density, 3, 8))
-    assert torch.allclose(draw(density, 3, 7, temperature=0), density.means_kd.expand(3, -1))
-    assert torch.allclose(draw(prior(4), 9, 1, temperature=0.5), draw(prior(4), 9, 1) / 2)
-
-
-def test_too_few_encodings_are_refused() -> None:
-    with pytest.raises(UserError, match="--encodings"):
-        fit_gaussian(vectors(1, 4))
-    with pytest.raises(UserError, match="--components: 3 is refused for 5"):
-        fit_mixture(vectors(5, 4), 3, seed=0)
-
-
-def test_encodings_that_hardly_differ_are_refused_in_a_line() -> None:
-    alike_nd = 1e6 + 1e-9 * torch.randn(50, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(UserError, match="5 cannot be fitted to 50 encodings that hardly differ"):
-        fit_mixture(alike_nd, 5, 0)
-
-
-def test_the_interval_of_a_mean_is_as_wide_as_the_normal_one() -> None:
-    values = np.random.default_rng(0).normal(size=400)
-    found = mean_interval(values, seed=1)
-    assert found == mean_interval(values, seed=1)
-    half = 1.96 * values.std() / 20
-    assert found["interval"] == pytest.approx([values.mean() - half, values.mean() + half], abs=0.1 * half)

@@ -18,8 +18,8 @@ from aedist.data.loader import Split, cut, read_stretches
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
-from aedist.explore.progress import now_and_then
 from aedist.models.output import is_variational
+from aedist.progress import now_and_then
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained
 

@@ -7,7 +7,7 @@ from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.explore.conditions import compile_condition
 from aedist.explore.expression import Term, printable
-from aedist.explore.progress import now_and_then
+from aedist.progress import now_and_then
 from aedist.tracking.console import say_nothing
 
 

@@ -24,9 +24,9 @@ from aedist.explore.compare import Errors
 from aedist.explore.encodings import decode_images, encode_first, encode_ids
 from aedist.explore.limits import check_number
 from aedist.explore.pairs import Pairs, find_pairs
-from aedist.explore.progress import now_and_then
 from aedist.explore.record import about_split, facts
 from aedist.pictures import grid
+from aedist.progress import now_and_then
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained, open_another_split
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
-from aedist.explore.progress import now_and_then
+from aedist.progress import now_and_then
 from aedist.tracking.console import say_nothing
 
 _PAIR = "pair"

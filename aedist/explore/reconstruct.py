@@ -16,9 +16,9 @@ from aedist.evaluation.run import Batches, EvaluationPlan, evaluate, read_batche
 from aedist.evaluation.showcase import classes_in_turn, columns, spread
 from aedist.explore.encodings import check_ids, decode_images, encode_ids, image_errors
 from aedist.explore.limits import check_count, check_number
-from aedist.explore.progress import now_and_then
 from aedist.explore.record import facts, title
 from aedist.pictures import grid
+from aedist.progress import now_and_then
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained
 

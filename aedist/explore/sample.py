@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from PIL.Image import Image
 
+from aedist.density import CannotFit, Density, draw, fit_gaussian, fit_mixture, prior
 from aedist.errors import UserError
-from aedist.explore.density import Density, draw, fit_gaussian, fit_mixture, prior
 from aedist.explore.encodings import decode_images, encode_first, encoding_shape
 from aedist.explore.limits import check_number
 from aedist.explore.record import about_split, facts, title
@@ -73,13 +73,19 @@ def sample(
         z_nd = encode_first(trained, split, _ENCODINGS if num_encodings is None else num_encodings, say).z_nd
         numbers |= {"num_encodings": len(z_nd), "fitted_to": about_split(split)}
         if source == "gaussian":
-            density = fit_gaussian(z_nd)
+            try:
+                density = fit_gaussian(z_nd)
+            except CannotFit as error:
+                raise UserError(f"--encodings: {error}; take more") from error
             words = f"samples of a Gaussian fitted to {len(z_nd):,} encodings"
         else:
             size = components * z_nd.shape[1] ** 2
             slow = f"; their covariances have {size:,} numbers, so this takes long" if size > _MANY_NUMBERS else ""
             say(f"fitting {components} Gaussians to {len(z_nd):,} encodings of {z_nd.shape[1]:,} numbers{slow}")
-            density = fit_mixture(z_nd, components, seed, say)
+            try:
+                density = fit_mixture(z_nd, components, seed, say)
+            except CannotFit as error:
+                raise UserError(f"--components: {error}; take other ones, or --from gaussian") from error
             if not density.has_converged:
                 say("the mixture has not settled in its rounds; its samples may be better with more --encodings")
             numbers |= {"components": components, "has_converged": density.has_converged}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aedist.explore.bootstrap import DEFINITION, mean_interval, ratio_interval
+from aedist.bootstrap import definition, mean_interval, ratio_interval
 from aedist.explore.compare import Errors
 
 FEWEST_PAIRS = 20
@@ -27,7 +27,8 @@ DEFINITIONS = {
     "than nothing, as far as the pairs tell.",
     "beats": "For each control, whether the interval of plus_vector minus it over the whole image lies below zero; "
     f"null under {FEWEST_PAIRS} pairs, of which no interval can be trusted.",
-    "interval": DEFINITION,
+    "interval": f"{definition('pairs')} It says how the mean could differ with other pairs alone; it leaves out how it "
+    "would differ with other random vectors, other training images of the vector, or another training of the model.",
 }
 
 
