@@ -130,6 +130,16 @@ class Evaluate(Section):
     split: str = key("test", "The split that is evaluated.", min_length=1)
     images: int | None = key(None, "Evaluate the first so many images; left out, all.", ge=1)
     batch: int = key(250, "Images in one forward pass of the evaluation, for any number of processes.", ge=1)
+    in_training: Literal["images", "networks"] = key(
+        "images", "What is measured while it trains: each image by itself, or also LPIPS, FID and KID."
+    )
+    fid_images: int | None = key(
+        None, "Images that FID, KID, precision and recall compare; left out, all that are evaluated; 0, none.", ge=0
+    )
+    fit_images: int | None = key(
+        10_000, "First training images that baselines, densities and the probe are fitted to; null, all.", ge=2
+    )
+    lpips_net: Literal["alex", "vgg"] = key("alex", "The network that the metric LPIPS looks with.")
 
 
 class Track(Section):

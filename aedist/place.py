@@ -29,8 +29,10 @@ from aedist.errors import ToldByRankZero, UserError
 
 T = TypeVar("T")
 
-_LONGEST_WAIT = timedelta(minutes=30)
-"""For a collective: longer than the longest save or evaluation on rank zero."""
+LONGEST_WAIT = timedelta(minutes=30)
+"""For a collective in training: longer than the longest save on rank zero."""
+PATIENT = timedelta(days=7)
+"""Where the others wait while rank zero computes alone; one that dies is noticed at once all the same."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,23 @@ class Place:
             raise ToldByRankZero(told[1])
         return told[0]
 
+    def share(self, value: T) -> list[T]:
+        """Every process's value, by rank, on every process."""
+        told: list[Any] = [value] * self.world
+        if self.host_group is not None:
+            dist.all_gather_object(told, value, group=self.host_group)
+        return told
+
+    def hand_to_zero(self, tensor: Tensor) -> None:
+        """Send a CPU tensor to rank zero, which takes it with ``take_from``."""
+        if tensor.numel():
+            dist.send(tensor, dst=0, group=self.host_group)
+
+    def take_from(self, source: int, tensor: Tensor) -> None:
+        """Fill a CPU tensor with what the process of rank ``source`` hands to this one, rank zero."""
+        if tensor.numel():
+            dist.recv(tensor, src=source, group=self.host_group)
+
     def agree(self, facts: dict[str, str]) -> None:
         """Refuse processes that are not of one run: every fact must be rank zero's.
 
@@ -131,8 +150,7 @@ class Place:
         """
         if self.host_group is None:
             return
-        told: list[Any] = [None] * self.world
-        dist.all_gather_object(told, facts, group=self.host_group)
+        told = self.share(facts)
         for rank, other in enumerate(told):
             for name in sorted({*facts, *other}):
                 here, there = told[0].get(name), other.get(name)
@@ -154,7 +172,12 @@ class Place:
 
 
 def take_place(
-    asked: Asked, precision: str = "fp32", threads: int | None = None, *, deterministic: bool = False
+    asked: Asked,
+    precision: str = "fp32",
+    threads: int | None = None,
+    *,
+    deterministic: bool = False,
+    patience: timedelta = LONGEST_WAIT,
 ) -> Place:
     """Start this process's part of the run, with its device and its fellows.
 
@@ -166,6 +189,7 @@ def take_place(
         deterministic: whether cuDNN must take algorithms that give the same bits each time.
         threads: CPU threads to compute with, or None for what the launcher says, else an equal share of
             this machine's cores.
+        patience: how long small messages between the hosts may take, which is how long one may wait for another.
 
     Raises:
         UserError: if the processes did not come together as asked, or the device lacks the precision.
@@ -184,7 +208,7 @@ def take_place(
         # explicit, because accelerate would else take the number from the environment and divide the loss by it
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=_LONGEST_WAIT),
+            InitProcessGroupKwargs(timeout=LONGEST_WAIT),
             # of losses that are summed over an image; the usual 65,536 would overflow for a number of steps
             GradScalerKwargs(init_scale=2.0**10),
         ],
@@ -203,6 +227,6 @@ def take_place(
         raise UserError(f"accelerate's {kind} is not supported; use a configuration from launch/")
     host_group = None
     if world > 1:
-        host_group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+        host_group = dist.new_group(backend="gloo", timeout=patience)
         assert isinstance(host_group, dist.ProcessGroup)  # noqa: S101 (this process is a member)
     return Place(accelerator, accelerator.process_index, world, accelerator.device, host_group)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -87,9 +88,9 @@ def find_run(path: Path) -> RunDir:
     return run
 
 
-def load_run_config(run: RunDir) -> Config:
-    """The configuration that a run was trained with."""
-    return load_config(run.config)
+def load_run_config(run: RunDir, words: Sequence[str] = ()) -> Config:
+    """The configuration that a run was trained with, with ``key=value`` words laid over it."""
+    return load_config(run.config, words)
 
 
 def read_environment(run: RunDir) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Whatever judges or uses a model begins here, so that all mean the same by a run,
 training kept a moving average of the weights, the average is the model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from torch import nn
 
 from aedist.architecture import build_model
 from aedist.checkpoint import checkpoints, load_checkpoint, name_of, newest_sound, step_of
-from aedist.config import Config
+from aedist.config import Config, is_placement, sections
 from aedist.data.loader import Split
 from aedist.data.source import open_split
 from aedist.errors import UserError
-from aedist.place import Asked, Place, take_place
+from aedist.place import PATIENT, Asked, Place, take_place
 from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
 from aedist.shards.index import check_present
 from aedist.tracking.console import say_nothing
@@ -45,6 +45,7 @@ def open_trained(
     split_name: str | None = None,
     asked: Asked = _ALONE,
     say: Callable[[str], None] = say_nothing,
+    words: Sequence[str] = (),
 ) -> Trained:
     """Open a run's model and take this process's place.
 
@@ -54,17 +55,18 @@ def open_trained(
         split_name: the split, or None for the one that the configuration evaluates.
         asked: what the launcher asked of this process.
         say: told of unsound checkpoints and of averaged weights, on rank zero.
+        words: keys of the configuration to set for this time, as ``key=value``.
 
     Raises:
         UserError: if there is no such run, checkpoint or split, the checkpoint is another model's, or the split is
             other data than the run knows.
     """
     run = find_run(folder)
-    config = load_run_config(run)
+    config = load_run_config(run, _free_to_set(words))
     split = open_split(config.data.shards, split_name or config.evaluate.split)
     _check_shape(run, split)
     # one thread unless told otherwise: how many there are can touch the last bits of a sum
-    place = take_place(asked, "fp32", config.train.threads or 1)
+    place = take_place(asked, "fp32", config.train.threads or 1, patience=PATIENT)
     if not place.is_zero:
         say = say_nothing
     checkpoint = place.from_rank_zero(lambda: _find_checkpoint(run, which, split, say))
@@ -99,6 +101,23 @@ def open_another_split(trained: Trained, name: str) -> Split:
     check_present(split.folder, split.index)
     check_data(trained.run, split.index)
     return split
+
+
+def _free_to_set(words: Sequence[str]) -> Sequence[str]:
+    """Refuse keys that made the model what it is: setting them now would describe another.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for word in words:
+        section, _, name = word.partition("=")[0].partition(".")
+        known = section in sections() and name in {key for cls in sections()[section] for key in cls.model_fields}
+        if known and section != "evaluate" and not is_placement(section, name) and name != "threads":
+            raise UserError(
+                f"{word}: is refused: {section}.{name} made the model what it is; of a trained run set keys of "
+                f"evaluate, or where the work is done"
+            )
+    return words
 
 
 def _check_shape(run: RunDir, split: Split) -> None:

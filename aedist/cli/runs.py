@@ -28,6 +28,9 @@ def add_verbs(verbs: Any) -> None:
     evaluate.add_argument("--checkpoint", default="last", metavar="WHICH", help="last, best or a step's number")
     evaluate.add_argument("--split", help="the split; the configuration's if left out")
     evaluate.add_argument("--images", type=int, metavar="N", help="only the first N images")
+    evaluate.add_argument(
+        "words", nargs="*", metavar="key=value", help="keys to set this time, such as evaluate.fid_images=1000"
+    )
     evaluate.set_defaults(run=_evaluate)
 
     report = verbs.add_parser("report", help="write a run's report.html")
@@ -71,7 +74,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from aedist.evaluation.verb import evaluate_run
 
     path = evaluate_run(
-        arguments.folder, arguments.checkpoint, arguments.split, arguments.images, asked, open_speaker()
+        arguments.folder,
+        arguments.checkpoint,
+        arguments.split,
+        arguments.images,
+        asked,
+        open_speaker(),
+        cache_folder(),
+        arguments.words,
     )
     if asked.rank == 0:
         print(f"wrote {path}")

@@ -1,23 +1,21 @@
-"""The evaluation pass: every image of a split exactly once, the same numbers for any number of processes.
+"""The evaluation pass: a model and the images of a split, each image exactly once, measured by the parts passed in.
 
-The split is cut into fixed evaluation batches, dealt to the processes in turn, so that every forward pass has
-the same shape whoever runs it. Each process writes its images' records into the rows of their sample ids; the
-sum over processes is then the whole table, and a count beside each row shows gaps and repeats. Rank zero's
-summary reduces in sample order in float64.
+A measure takes a batch as the model gave it back and returns a row an image; the pass deals the batches to the
+processes (``gather``) and knows nothing else of what is measured.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aedist.data.loader import Split, Stretch, cut, read_stretches
-from aedist.data.pixels import to_unit_range
+from aedist.data.loader import Split, Stretch, read_stretches
+from aedist.data.pixels import to_bytes, to_unit_range
+from aedist.evaluation.costs import Costs
+from aedist.evaluation.gather import EvaluationPlan, Rows, gather
 from aedist.evaluation.metrics import METRICS, measure
-from aedist.models.output import is_variational
+from aedist.models.output import Output
 from aedist.objective import rate
 from aedist.place import Place
 
@@ -26,15 +24,24 @@ Batches = Iterable[tuple[Stretch, Tensor]]
 
 
 @dataclass(frozen=True)
-class EvaluationPlan:
-    """Which images are evaluated, in which batches."""
+class Seen:
+    """A batch as the model gave it back."""
 
-    num_images: int
-    batch: int
+    images_bhwc: Tensor
+    """The originals, uint8, on the model's device."""
+    x_bchw: Tensor
+    """The same in [0, 1]."""
+    output: Output
+    costs: Costs
 
-    def batches(self, rank: int, world: int) -> list[Stretch]:
-        """The batches of one process."""
-        return cut(0, self.num_images, self.batch)[rank::world]
+    @property
+    def reconstruction_bhwc(self) -> Tensor:
+        """The reconstructions as saved pictures would have them, uint8."""
+        return to_bytes(self.output.reconstruction)
+
+
+Measure = Callable[[Seen], Rows]
+"""What is measured of a batch: by name, a row an image, on the CPU."""
 
 
 def read_batches(split: Split, plan: EvaluationPlan, place: Place, workers: int) -> Iterator[tuple[Stretch, Tensor]]:
@@ -42,53 +49,82 @@ def read_batches(split: Split, plan: EvaluationPlan, place: Place, workers: int)
     return read_stretches(split, plan.batches(place.rank, place.world), workers)
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, batches: Batches, plan: EvaluationPlan, place: Place) -> dict[str, NDArray[np.float64]]:
-    """Each metric of every image by sample id, float64 (num_images,), the same on every process.
+def first_of(batches: Batches, count: int) -> Iterator[tuple[Stretch, Tensor]]:
+    """Those of the first ``count`` images, the last batch perhaps cut shorter, as a plan of that many has them."""
+    for (first, last), images in batches:
+        if first < count:
+            yield (first, min(last, count)), images[: count - first]
 
-    For a variational model that is also its ``rate``; images are then reconstructed from the posterior's mode.
+
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    plan: EvaluationPlan,
+    place: Place,
+    measures: Sequence[Measure],
+    costs: Costs | None = None,
+) -> dict[str, Tensor]:
+    """What the measures say of every image, by sample id, on rank zero; empty on the other processes.
+
+    A variational model reconstructs from the posterior's mode.
 
     Args:
         model: called unwrapped, in evaluation mode, in its own precision; its mode is put back.
         batches: this process's batches of ``plan``.
         plan: which images.
         place: this process.
+        measures: what is measured.
+        costs: told how long each part takes.
 
     Raises:
+        UserError: on every process, if a shard or an image is damaged.
         RuntimeError: if an image was missed or measured twice.
     """
-    has_rate = is_variational(model)
-    names = [*METRICS, "rate"] if has_rate else [*METRICS]
-    records = torch.zeros(plan.num_images, 1 + len(names), dtype=torch.float64)
+    costs = costs or Costs(place.device)
     was_training = model.training
     model.eval()
-    dtype = next(model.parameters()).dtype
-    for (first, last), images in batches:
-        on_device = images.to(place.device)
-        x_bchw = to_unit_range(on_device, dtype)
-        output = model(x_bchw)
-        records[first:last, 0] += 1
-        records[first:last, 1 : 1 + len(METRICS)] = measure(on_device, output.reconstruction).cpu()
-        if has_rate:
-            records[first:last, -1] = rate(x_bchw, output).cpu()
-    model.train(was_training)
-    place.add_on_hosts(records)
-    wrong = (records[:, 0] != 1).nonzero().flatten()
-    if len(wrong):
-        raise RuntimeError(f"{len(wrong)} images were not measured exactly once, the first is {int(wrong[0])}")
-    return {name: records[:, 1 + column].numpy() for column, name in enumerate(names)}
+    pieces = (
+        (stretch, _measured(model, images, place.device, measures, costs))
+        for stretch, images in costs.of_each("reading", batches)
+    )
+    try:
+        with torch.no_grad():
+            return gather(pieces, plan.num_images, place)
+    finally:
+        model.train(was_training)
 
 
-def summarise(values: NDArray[np.float64]) -> dict[str, float | None]:
-    """Mean, standard deviation and range of a metric over images; None where it is not a number.
+def _measured(
+    model: nn.Module, images: Tensor, device: torch.device, measures: Sequence[Measure], costs: Costs
+) -> dict[str, Tensor]:
+    with costs.of("model"):
+        on_device = images.to(device)
+        x_bchw = to_unit_range(on_device, next(model.parameters()).dtype)
+        seen = Seen(on_device, x_bchw, model(x_bchw), costs)
+    rows: dict[str, Tensor] = {}
+    for measure_batch in measures:
+        rows.update(measure_batch(seen))
+    return rows
 
-    The standard deviation is the population's (divided by N), as numpy's.
-    """
-    found = {
-        "mean": values.mean(),
-        "std": values.std(),
-        "min": values.min(),
-        "median": np.median(values),
-        "max": values.max(),
-    }
-    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+
+def pixel_metrics(seen: Seen) -> Rows:
+    """Every metric of single images, float64 (B,) each, by name."""
+    with seen.costs.of("pixel metrics"):
+        values_bk = measure(seen.images_bhwc, seen.output.reconstruction).cpu()
+    return dict(zip(METRICS, values_bk.unbind(1), strict=True))
+
+
+def rates(seen: Seen) -> Rows:
+    """The KL of each image's posterior to the prior, in nats; nothing of a model without posterior."""
+    if seen.output.posterior is None:
+        return {}
+    return {"rate": rate(seen.x_bchw, seen.output).double().cpu()}
+
+
+def encodings(seen: Seen) -> Rows:
+    """Each image's encoding as a vector, float64 (B, d); of a posterior also the KL and the variance of each number."""
+    found = {"encodings": seen.output.latent.flatten(1).double().cpu()}
+    if seen.output.posterior is not None:
+        found["kl"] = seen.output.posterior.kl().flatten(1).float().cpu()
+        found["variance"] = (2 * seen.output.posterior.log_std).exp().flatten(1).float().cpu()
+    return found

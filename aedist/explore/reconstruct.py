@@ -12,7 +12,8 @@ from aedist.data.loader import Stretch, cut
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.evaluation.metrics import DEFINITIONS
-from aedist.evaluation.run import Batches, EvaluationPlan, evaluate, read_batches, summarise
+from aedist.evaluation.gather import EvaluationPlan
+from aedist.evaluation.run import Batches, evaluate, pixel_metrics, read_batches
 from aedist.evaluation.showcase import classes_in_turn, columns, spread
 from aedist.explore.encodings import check_ids, decode_images, encode_ids, image_errors
 from aedist.explore.limits import check_count, check_number
@@ -60,11 +61,11 @@ def reconstruct(
         plan = EvaluationPlan(min(num_images or total, total), trained.config.evaluate.batch)
         say(f"reconstructing {plan.num_images:,} of {total:,} images of {split.index.name}/{split.index.split}")
         batches = _told(read_batches(split, plan, trained.place, trained.config.data.workers), plan, say)
-        errors = evaluate(trained.model, batches, plan, trained.place)["mse"]
+        errors = evaluate(trained.model, batches, plan, trained.place, [pixel_metrics])["mse"].numpy()
         lowest, middle, highest = spread(errors, columns(split.index))
         chosen = {"each class in turn": classes_in_turn(store), "best": lowest, "median": middle}
         chosen["worst"] = highest[::-1]
-        numbers |= {"num_images": plan.num_images, "mse": summarise(errors)}
+        numbers |= {"num_images": plan.num_images, "mse": summarise(errors, trained.config.run.seed)}
     rows, row_labels, cell_labels = list[NDArray[np.uint8]](), list[str](), list[list[str]]()
     numbers["shown"] = {}
     for name, ids in chosen.items():

@@ -1,19 +1,26 @@
 """The evaluation during training: the whole pass at its cadence, the same pictures each time, the best step.
 
 What is evaluated is the weights' moving average where the run keeps one. A variational model also draws samples, from
-the same noise each time.
+the same noise each time. With ``evaluate.in_training: networks`` LPIPS, FID and KID are measured too: every process
+looks at its share of the images, and rank zero compares them.
 """
 
-from math import prod
+from collections.abc import Callable
+from math import isfinite, prod
+from pathlib import Path
 
 import torch
 from PIL.Image import Image
+from torch import Tensor
 
 from aedist.config import Config, Data
 from aedist.data.loader import Split
 from aedist.data.plan import Plan
 from aedist.data.store import ShardStore
-from aedist.evaluation.run import EvaluationPlan, evaluate, read_batches, summarise
+from aedist.evaluation.distances import compare
+from aedist.evaluation.gather import EvaluationPlan
+from aedist.evaluation.networks import Networks, features, lpips_metric, open_networks
+from aedist.evaluation.run import Measure, evaluate, first_of, pixel_metrics, rates, read_batches
 from aedist.evaluation.showcase import classes_in_turn, prior_samples, reconstructions
 from aedist.models.output import is_variational
 from aedist.noise import keyed_normal
@@ -25,6 +32,19 @@ from aedist.training.state import TrainState
 
 _SHOWN = 3  # what a key is for
 _NUM_SAMPLES = 18  # as the notebook draws
+
+
+def networks_in_training(
+    config: Config, channels: int, cache: Path, place: Place, say: Callable[[str], None]
+) -> Networks | None:
+    """What the evaluations in training look with besides, where that is asked for; what is missing is told."""
+    if config.evaluate.in_training == "images":
+        return None
+    wants_fid = config.evaluate.fid_images != 0
+    networks = open_networks(place, cache, config.evaluate.lpips_net, channels, wants_fid=wants_fid)
+    for metric, told in networks.missing.items():
+        say(f"evaluate.in_training: {metric} is left out: {told['reason']}; to have it: {told['fix']}")
+    return networks
 
 
 class PeriodicEvaluation:
@@ -43,24 +63,27 @@ class PeriodicEvaluation:
         state: TrainState,
         tracker: Tracker,
         run: RunDir,
+        networks: Networks | None = None,
     ) -> None:
         self._split, self._plan, self._place, self._state = split, plan, place, state
         self._tracker, self._run, self._seed = tracker, run, config.run.seed
+        self._measures: list[Measure] = [pixel_metrics, rates]
+        if networks is not None and networks.lpips is not None:
+            self._measures.append(lpips_metric(networks.lpips, config.evaluate.lpips_net))
+        self._inception = networks.inception if networks is not None else None
         num_images = min(config.evaluate.images or split.index.num_samples, split.index.num_samples)
         self._store = ShardStore(split.folder, split.index)  # one for all pictures: each proves its shards anew
         self._evaluation = EvaluationPlan(num_images, config.evaluate.batch)
+        num_compared = num_images if config.evaluate.fid_images is None else config.evaluate.fid_images
+        self._compared = EvaluationPlan(min(num_compared, num_images), config.evaluate.batch)
         self._workers = config.data.workers
         self._keep = config.data.mode != "stream" and self._fits_beside_training(config.data)
         self._kept: list[tuple[tuple[int, int], torch.Tensor]] | None = None
 
     def __call__(self) -> bool:
         """Measure, record, draw. Returns whether this is the lowest mean squared error so far."""
-        progress, model = self._state.progress, self._state.usable
-        batches = self._kept or read_batches(self._split, self._evaluation, self._place, self._workers)
-        if self._keep and self._kept is None:
-            batches = self._kept = list(batches)
-        metrics = evaluate(model, batches, self._evaluation, self._place)
-        means = {name: summarise(values)["mean"] for name, values in metrics.items()}
+        progress = self._state.progress
+        means = self._means()
         progress.metrics = means
         error = means["mse"]
         is_best = error is not None and (progress.best_value is None or error < progress.best_value)
@@ -81,6 +104,30 @@ class PeriodicEvaluation:
             self._draw(record)
         return is_best
 
+    def _means(self) -> dict[str, float | None]:
+        """The mean of each metric, the same on every process; None where it is not a number."""
+        model, place = self._state.usable, self._place
+        batches = self._kept or read_batches(self._split, self._evaluation, place, self._workers)
+        if self._keep and self._kept is None:
+            batches = self._kept = list(batches)
+        rows = evaluate(model, batches, self._evaluation, place, self._measures)
+        seen = dict[str, Tensor]()
+        if self._inception is not None:
+            if self._kept is None:
+                again = read_batches(self._split, self._compared, place, self._workers)
+            else:
+                again = first_of(self._kept, self._compared.num_images)
+            seen = evaluate(model, again, self._compared, place, [features(self._inception)])
+
+        def reduce() -> dict[str, float | None]:
+            means = {name: _finite(float(values.numpy().mean())) for name, values in rows.items()}
+            if seen:
+                compared = compare(seen["originals"], seen["reconstructions"], self._seed)
+                means |= {"rfid": compared["fid"], "rkid": compared["kid"]["mean"]}
+            return means
+
+        return place.from_rank_zero(reduce)
+
     def _fits_beside_training(self, data: Data) -> bool:
         """Whether this process's images fit the budget together with the training images, where those are kept."""
         image_bytes = prod(self._split.index.image_shape)
@@ -100,3 +147,7 @@ class PeriodicEvaluation:
     def _show(self, name: str, picture: Image, record: Record) -> None:
         path = save_picture(picture, self._run.images / name / f"step-{self._state.progress.step:09d}.png")
         self._tracker.picture(name, path, record)
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -25,7 +25,7 @@ from aedist.modelconfig import has_posterior, model_options
 from aedist.models.norm import batch_norms
 from aedist.objective import make_objective
 from aedist.perceptual import check_shape
-from aedist.place import Asked, Place, take_place
+from aedist.place import LONGEST_WAIT, PATIENT, Asked, Place, take_place
 from aedist.rundir import RunDir
 from aedist.summary import plan_lines
 from aedist.tracking.console import ConsoleSink, say_nothing, speaker
@@ -37,7 +37,7 @@ from aedist.training.ledger import Ledger
 from aedist.training.loop import Parts, train
 from aedist.training.noise import make_noise
 from aedist.training.opening import Opening, fresh_state, open_run
-from aedist.training.periodic import PeriodicEvaluation
+from aedist.training.periodic import PeriodicEvaluation, networks_in_training
 from aedist.training.reduction import make_reduction
 from aedist.training.state import TrainState
 
@@ -78,10 +78,17 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     perceptual = _perceptual(config, cache, dtype)
-    place = take_place(asked, config.train.precision, threads, deterministic=config.train.reduce == "exact")
+    place = take_place(
+        asked,
+        config.train.precision,
+        threads,
+        deterministic=config.train.reduce == "exact",
+        patience=PATIENT if config.evaluate.in_training == "networks" else LONGEST_WAIT,
+    )
     place.agree(_facts_of_run(config, split, evaluated))
     say = speaker(console) if place.is_zero else say_nothing
     perceptual = perceptual.to(place.device) if perceptual is not None else None
+    networks = networks_in_training(config, image_shape[2], cache, place, say)
     objective = make_objective(config.objective, variational=has_posterior(config.model), perceptual=perceptual)
 
     # where it goes on
@@ -134,7 +141,7 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
                     ledger=ledger,
                     tracker=tracker,
                     interrupts=interrupts,
-                    evaluate=PeriodicEvaluation(config, evaluated, plan, place, state, tracker, run),
+                    evaluate=PeriodicEvaluation(config, evaluated, plan, place, state, tracker, run, networks),
                     save=lambda: _save(run, config.train.keep_last, state, ledger, tracker, place),
                 )
                 finished = train(parts)

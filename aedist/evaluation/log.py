@@ -1,0 +1,59 @@
+"""An evaluation told to every tracker: a line in the run's own history, and the run in Weights & Biases.
+
+The lines of ``metrics.jsonl`` are in the order of steps and of the training alone; a later evaluation may be of any
+checkpoint, so it has a history of its own, ``evaluation/evaluations.jsonl``, a line each time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aedist.tracking.jsonl import JsonLines
+from aedist.tracking.tracker import Record, Tracker
+from aedist.tracking.wandb import start_wandb
+from aedist.trained import Trained
+
+_ANY_STEP = 2**63
+
+
+def summary_of(record: Mapping[str, Any]) -> Record:
+    """The numbers of an evaluation's record that a curve or a table of runs would show."""
+    numbers: Record = {name: values["mean"] for name, values in record["metrics"].items()}
+    for kind, block in record["distributions"].items():
+        prefix = "r" if kind == "reconstructions" else f"{kind}/g"
+        numbers[f"{prefix}fid"], numbers[f"{prefix}kid"] = block["fid"], block["kid"]["mean"]
+    numbers |= {f"{name}/mse": block["metrics"]["mse"]["mean"] for name, block in record["baselines"].items()}
+    if record["latents"] and record["latents"].get("probe"):
+        numbers["probe_accuracy"] = record["latents"]["probe"].get("accuracy")
+    return {
+        "kind": "full_evaluation",
+        "step": record["step"],
+        "images": record["images_seen"],
+        "checkpoint": record["checkpoint"],
+        "split": record["data"]["split"],
+        "num_images": record["data"]["num_images"],
+        "metrics": numbers,
+    }
+
+
+def log(trained: Trained, record: Mapping[str, Any], pictures: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Tell every tracker of an evaluation, on rank zero."""
+    config, run, track = trained.config, trained.run, trained.config.track
+    summary = summary_of(record)
+    history = JsonLines(run.evaluation / "evaluations.jsonl", _ANY_STEP)
+    wandb_sink = start_wandb(
+        track.wandb,
+        run.path,
+        record["run_id"],
+        run.path.name,
+        track.project,
+        track.group,
+        track.tags,
+        config.model_dump(mode="json"),
+        say,
+    )
+    tracker = Tracker([history, wandb_sink] if wandb_sink else [history])
+    tracker.record(summary)
+    for path in pictures:
+        tracker.picture(f"evaluation/{path.stem}", path, summary)
+    tracker.close(0)
