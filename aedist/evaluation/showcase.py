@@ -1,4 +1,4 @@
-"""The figures of an evaluation: chosen originals above their reconstructions, and decoded samples of the prior."""
+"""Images that show what a model does: chosen originals above their reconstructions, where errors are, samples."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.data.store import ShardStore
+from aedist.evaluation.figures import error_maps
 from aedist.models.output import Variational
 from aedist.pictures import grid, in_rows
 from aedist.shards.index import Index
@@ -21,7 +22,11 @@ _SAMPLE_COLUMNS = 6
 
 def columns(index: Index) -> int:
     """How many images a row of a picture has: ten, or eight that are 128 pixels wide or wider."""
-    return _COLUMNS if index.image_shape[1] < _WIDE else _WIDE_COLUMNS
+    return _columns_of(index.image_shape[1])
+
+
+def _columns_of(width: int) -> int:
+    return _COLUMNS if width < _WIDE else _WIDE_COLUMNS
 
 
 def classes_in_turn(store: ShardStore) -> list[int]:
@@ -53,7 +58,36 @@ def spread(values: NDArray[np.float64], count: int = _COLUMNS) -> tuple[list[int
     return order[:count], order[middle : middle + count], order[-count:]
 
 
+def extremes(values: NDArray[np.float64], count: int = _COLUMNS) -> dict[str, list[int]]:
+    """About ``count`` sample ids of ``spread``'s: some of the ``best``, the ``median`` and the ``worst``, by name.
+
+    Of fewer images than that, none is named twice.
+    """
+    lowest, middle, highest = spread(values, count)
+    side = max(1, count // 3)
+    middles = max(0, count - 2 * side)
+    begin = max(0, (len(middle) - middles) // 2)
+    chosen = {"best": lowest[:side], "worst": highest[-side:], "median": middle[begin : begin + middles]}
+    seen = set[int]()
+    for name, ids in chosen.items():
+        chosen[name] = [one for one in ids if one not in seen]
+        seen |= set(ids)
+    return {name: chosen[name] for name in ("best", "median", "worst")}
+
+
 @torch.no_grad()
+def reconstruct(
+    model: nn.Module, device: torch.device, store: ShardStore, sample_ids: Sequence[int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(originals, reconstructions), each uint8 (n, H, W, C), in one forward pass. The model's mode is put back."""
+    was_training = model.training
+    model.eval()
+    originals = store.read_images(sample_ids)
+    output = model(to_unit_range(originals.to(device), next(model.parameters()).dtype))
+    model.train(was_training)
+    return originals.numpy(), to_bytes(output.reconstruction).cpu().numpy()
+
+
 def reconstructions(
     model: nn.Module,
     device: torch.device,
@@ -62,14 +96,31 @@ def reconstructions(
     title: str = "",
     labels: Sequence[str] = (),
 ) -> Image:
-    """Originals above reconstructions, a column a sample. The model's mode is put back."""
-    was_training = model.training
-    model.eval()
-    originals = store.read_images(sample_ids)
-    output = model(to_unit_range(originals.to(device), next(model.parameters()).dtype))
-    model.train(was_training)
-    rows = [originals.numpy(), to_bytes(output.reconstruction).cpu().numpy()]
-    return grid(rows, ["original", "reconstruction"], labels, title)
+    """Originals above reconstructions, a column a sample."""
+    return grid(reconstruct(model, device, store, sample_ids), ["original", "reconstruction"], labels, title)
+
+
+def where_errors_are(
+    model: nn.Module, device: torch.device, store: ShardStore, errors: NDArray[np.float64], title: str = ""
+) -> Image:
+    """Maps of the errors of some of the best, the median and the worst images, on one scale.
+
+    Args:
+        model: called unwrapped.
+        device: where it is.
+        store: of the split.
+        errors: of the split's first images, by which they are chosen, (N,); at least one.
+        title: a line above all.
+    """
+    chosen = extremes(errors, columns(store.index))
+    labels = [f"{name} {errors[one]:.4f}" for name, ids in chosen.items() for one in ids]
+    ids = [one for ids in chosen.values() for one in ids]
+    return error_maps(*reconstruct(model, device, store, ids), labels, title)
+
+
+def samples(images: NDArray[np.uint8], title: str = "") -> Image:
+    """Images uint8 (n, H, W, C), ten in a row, or eight that are wide."""
+    return grid(in_rows(images, _columns_of(images.shape[2])), title=title)
 
 
 @torch.no_grad()

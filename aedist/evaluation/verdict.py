@@ -1,0 +1,206 @@
+"""What the numbers of an evaluation mean: a word from very poor to very good, why, and what to try next.
+
+The words are those of ``scales.py``, the things to try those of ``advice.py``.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from aedist.evaluation.advice import is_grey, is_variational, next_thing
+from aedist.evaluation.scales import FEATURES_OF_FID, SCALES, WORDS
+
+SAMPLES = {"prior": "of the prior", "gaussian": "of a Gaussian", "mixture": "of a mixture"}
+_GOOD = WORDS.index("good")
+
+
+def judge(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verdicts on an evaluation, of what was measured; nothing of what is missing or not a number.
+
+    Args:
+        record: comprehensive_evaluation.json, before it has verdicts.
+
+    Returns:
+        Each ``metric, label, value, unit, word, threshold, reason, next``. ``word`` is None where a value is not to be
+        judged, which ``reason`` says why; ``next`` is None where there is no need.
+    """
+    return [*_images(record), *_sets(record), *_encodings(record)]
+
+
+def _images(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    mse, pca = number(record, "metrics", "mse", "mean"), number(record, "baselines", "pca", "metrics", "mse", "mean")
+    if mse >= 0 and pca > 0:
+        yield _to_pca(record, mse, pca)
+    elif mse >= 0:
+        yield _verdict(record, "mse", mse, "how far PCA comes with as many numbers is not known")
+    psnr = number(record, "metrics", "psnr", "mean")
+    off = f"a pixel is off by {100 * math.sqrt(mse) if mse >= 0 else 100 * 10 ** (-psnr / 20):.1f} % of the range from "
+    yield from _maybe(record, "psnr", psnr, f"{off}black to white (root mean square)")
+    for name in ("ssim", "lpips"):
+        yield from _maybe(record, name, number(record, "metrics", name, "mean"))
+
+
+def _to_pca(record: Mapping[str, Any], mse: float, pca: float) -> dict[str, Any]:
+    components = number(record, "baselines", "pca", "components")
+    mean = number(record, "baselines", "mean_image", "metrics", "mse", "mean")
+    told = (
+        f"{mse:.5f} against {pca:.5f} of PCA with {f'{components:,.0f}' if components >= 0 else 'as many'} components"
+    )
+    if mse >= mean:
+        why = f"{told}, and {mean:.5f} of the mean image: nothing is learnt"
+        return _verdict(record, "mse_to_pca", mse / pca, why, level=0)
+    what = ": it loses to the best linear encoding of that size" if mse >= pca else ", the best linear encoding"
+    return _verdict(record, "mse_to_pca", mse / pca, told + what)
+
+
+def _sets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from _of_set(record, "reconstructions", "", "")
+    drawn = best_samples(record)
+    if drawn:
+        yield from _of_set(record, drawn, "_of_samples", f" {SAMPLES[drawn]}")
+
+
+def _of_set(record: Mapping[str, Any], kind: str, ending: str, of: str) -> Iterator[dict[str, Any]]:
+    num_images = number(record, "distributions", kind, "num_images")
+    limit = _what_limits(record, kind) if ending else ""
+    fid, kid = number(record, "distributions", kind, "fid"), number(record, "distributions", kind, "kid", "mean")
+    strange = "the network behind it was trained on photographs, not on grey images as these" if is_grey(record) else ""
+    for name, value in (("fid", fid), ("kid", kid)):
+        extra = [part for part in (limit, strange) if part and (name == "fid" or not math.isfinite(fid))]
+        for found in _maybe(record, name + ending, value, *extra):
+            found["label"] += of
+            if name == "fid" and not num_images > FEATURES_OF_FID:
+                count = f"{num_images:,.0f}" if num_images >= 0 else "so few"
+                found |= {"word": None, "next": None}
+                found["reason"] = (
+                    f"no word: of {count} images FID is biased upwards, and comparable at this number only"
+                )
+            yield found
+
+
+def _what_limits(record: Mapping[str, Any], kind: str) -> str:
+    """Whether samples are worse than reconstructions, which go through the same decoder."""
+    for path in (("fid",), ("kid", "mean")):
+        own = number(record, "distributions", "reconstructions", *path)
+        drawn = number(record, "distributions", kind, *path)
+        if own > 0 and math.isfinite(drawn):
+            blamed = "what is drawn" if drawn > 2 * own else "the decoder"
+            return f"{drawn / own:.1f} times that of the reconstructions, so {blamed} limits them"
+    return ""
+
+
+def best_samples(record: Mapping[str, Any]) -> str:
+    """Which density's samples are nearest to the data: by KID, by FID where that is missing; empty without any."""
+    found = {kind: number(record, "distributions", kind, "kid", "mean") for kind in SAMPLES}
+    if not any(map(math.isfinite, found.values())):
+        found = {kind: number(record, "distributions", kind, "fid") for kind in SAMPLES}
+    finite = {kind: value for kind, value in found.items() if math.isfinite(value)}
+    return min(finite, key=finite.__getitem__, default="")
+
+
+def _encodings(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    total = number(record, "latents", "dimensions")
+    name = "active_units" if math.isfinite(number(record, "latents", "active_units")) else "active_dimensions"
+    active = number(record, "latents", name)
+    does = "carry information, the KL has switched off the others" if name == "active_units" else "differ among images"
+    yield from _maybe(
+        record, name, 100 * active / total if total > 0 else math.nan, f"{active:.0f} of {total:.0f} {does}"
+    )
+    yield from _maybe(record, "prior_gap", number(record, "latents", "prior_gap", "nats_per_dimension"))
+    accuracy, chance = (number(record, "latents", "probe", part) for part in ("accuracy", "chance"))
+    if math.isfinite(accuracy) and chance < 1:
+        gained = 100 * (accuracy - chance) / (1 - chance)
+        good = chance + SCALES["probe"].bounds[2] / 100 * (1 - chance)
+        why = f"a linear classifier of encodings is right so often; by the commonest class alone, {100 * chance:.1f} %"
+        yield from _maybe(record, "probe", 100 * accuracy, why, level=SCALES["probe"].level(gained), good=100 * good)
+
+
+def _maybe(record: Mapping[str, Any], name: str, value: float, *why: str, **own: float) -> Iterator[dict[str, Any]]:
+    if math.isfinite(value):
+        yield _verdict(record, name, value, *why, **own)
+
+
+def _verdict(record: Mapping[str, Any], name: str, value: float, *why: str, **own: float) -> dict[str, Any]:
+    scale = SCALES[name]
+    level = int(own.get("level", scale.level(value)))
+    meaning = scale.reasons[max(0, min(2, level - 1))]
+    reason = "; ".join(part for part in (meaning, *why) if part)
+    return {
+        "metric": name,
+        "label": scale.label,
+        "value": value,
+        "unit": scale.unit,
+        "word": WORDS[level],
+        "threshold": f"good from {own['good']:.0f} %" if "good" in own else scale.threshold,
+        "reason": reason[:1].upper() + reason[1:] + ".",
+        "next": next_thing(scale.topic, record) if level < _GOOD else None,
+    }
+
+
+def number(record: Mapping[str, Any], *names: str) -> float:
+    """The number at a path of keys, NaN where there is none."""
+    value: Any = record
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def bottom_line(record: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """One paragraph on what an evaluation found: reconstructions, samples, encodings, what is missing, what to try.
+
+    Args:
+        record: comprehensive_evaluation.json.
+        verdicts: what ``judge`` made of it.
+    """
+    levels = {verdict["metric"]: WORDS.index(verdict["word"]) for verdict in verdicts if verdict.get("word")}
+    told = [*_of_images(record, levels), *_of_sets(levels), *_of_encodings(levels)]
+    if not told:
+        return "Nothing that could be judged was measured."
+    absent = record.get("missing")
+    if isinstance(absent, Mapping) and absent:
+        names = _listed([str(name).upper() for name in absent])
+        told.append(f"{names} {'is' if len(absent) == 1 else 'are'} missing, so this is not the whole picture.")
+    worst = sorted((v for v in verdicts if v.get("next")), key=lambda v: WORDS.index(v["word"]))
+    if worst:
+        told.append(f"To try first: {worst[0]['next']}.")
+    return " ".join(told)
+
+
+def _of_images(record: Mapping[str, Any], levels: Mapping[str, int]) -> Iterator[str]:
+    labels = {name: SCALES[name].label for name in ("psnr", "ssim", "lpips") if name in levels}
+    model = record.get("model")
+    who = "The VAE" if isinstance(model, Mapping) and is_variational(model) else "The autoencoder"
+    if labels:
+        groups = {level: [label for name, label in labels.items() if levels[name] == level] for level in range(5)}
+        words = [f"{WORDS[level]} by {_listed(found)}" for level, found in groups.items() if found]
+        yield f"{who}'s reconstructions are {_listed(words[::-1])}."
+    if "mse_to_pca" in levels:
+        ratio = number(record, "metrics", "mse", "mean") / number(record, "baselines", "pca", "metrics", "mse", "mean")
+        if ratio >= 1:
+            yield "It loses to PCA with as many numbers: what it has learnt is less than a linear projection knows."
+        else:
+            yield f"Of its error, PCA with as many numbers has {1 / ratio:.1f} times as much."
+
+
+def _of_sets(levels: Mapping[str, int]) -> Iterator[str]:
+    for ending, what in (("", "As a set, the reconstructions"), ("_of_samples", "Its best samples")):
+        level = levels.get(f"fid{ending}", levels.get(f"kid{ending}"))
+        if level is not None:
+            by = "FID" if f"fid{ending}" in levels else "KID"
+            yield f"{what} are {WORDS[level]} by {by}."
+
+
+def _of_encodings(levels: Mapping[str, int]) -> Iterator[str]:
+    parts = {
+        "active_units": "the use of its numbers is {}",
+        "active_dimensions": "the use of its numbers is {}",
+        "prior_gap": "their fit to the prior {}",
+        "probe": "what they tell of the classes {}",
+    }
+    told = [words.format(WORDS[levels[name]]) for name, words in parts.items() if name in levels]
+    if told:
+        yield f"Of the encoding, {_listed(told)}."
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
