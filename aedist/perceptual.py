@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from aedist.errors import UserError
 from aedist.weights import BACKBONES, NETWORKS, weights_path
+from aedist.weights.network import read_weights
 
 SMALLEST_SIDE = {"alex": 31, "vgg": 16}
 """Pixels that the network's last layer needs to see anything."""
@@ -93,17 +93,10 @@ def assemble(net: str, path: Path, sha256: str, device: torch.device, dtype: tor
         UserError: if it is missing, or has another.
     """
     (name,) = (name for name, of in NETWORKS.items() if of == net)
-    what = f"objective.lpips: the weights of its network {net}"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{what} are not in {path} ({error.strerror}); run 'aedist fetch {name}' first") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise UserError(f"{what} in {path} have sha256 {found}, not {sha256}; run 'aedist fetch {name}' again")
+    tensors = read_weights(path, sha256, f"objective.lpips: the weights of its network {net}", name)
     network = _empty(net)
     places = {name.split(".", 2)[2]: name for name in network.state_dict() if name.startswith("net.")}
-    state = {places[name.removeprefix("features.")]: tensor for name, tensor in load(content).items()}
+    state = {places[name.removeprefix("features.")]: tensor for name, tensor in tensors.items()}
     state |= _heads(net)
     network.load_state_dict({**network.scaling_layer.state_dict(prefix="scaling_layer."), **state}, assign=True)
     return Perceptual(net, network, dtype).to(device, dtype)

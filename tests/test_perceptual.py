@@ -6,6 +6,7 @@ import pickle
 import random
 import tarfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import lpips
@@ -21,15 +22,9 @@ from aedist.errors import UserError
 from aedist.packages import from_source_package
 from aedist.perceptual import SMALLEST_SIDE, Perceptual, assemble, check_shape, load_perceptual
 from aedist.routes import RouteError, from_file, from_file_on_web
-from aedist.weights import (
-    BACKBONES,
-    NETWORKS,
-    from_pickle,
-    from_torch,
-    to_safetensors,
-    weights_collection,
-    weights_path,
-)
+from aedist.weights import BACKBONES, NETWORKS, weights_path
+from aedist.weights.lpips import LAYERS, from_pickle, from_torch
+from aedist.weights.network import collection_of, to_safetensors
 
 CPU = torch.device("cpu")
 SHAPES = {  # (out, in, kernel) of each convolution, as the papers give them
@@ -45,7 +40,7 @@ def backbone(net: str) -> dict[str, np.ndarray]:
     """Random convolutions, seeded, of the right shapes."""
     rng = np.random.default_rng(5)
     arrays = {}
-    for layer, (out, into, side) in zip(BACKBONES[net].layers, SHAPES[net], strict=True):
+    for layer, (out, into, side) in zip(LAYERS[net], SHAPES[net], strict=True):
         weight = rng.standard_normal((out, into, side, side), np.float32) * np.float32((2 / into) ** 0.5 / side)
         arrays[f"features.{layer}.weight"] = weight
         arrays[f"features.{layer}.bias"] = rng.standard_normal(out, np.float32) / 10
@@ -73,7 +68,7 @@ def reference(net: str, path: Path, dtype: torch.dtype) -> torch.nn.Module:
         theirs.get_submodule(name.removesuffix(".weight")).weight = torch.nn.Parameter(weight)
     convolutions = [module for module in theirs.net.modules() if isinstance(module, torch.nn.Conv2d)]
     tensors = load(path.read_bytes())
-    for layer, convolution in zip(BACKBONES[net].layers, convolutions, strict=True):
+    for layer, convolution in zip(LAYERS[net], convolutions, strict=True):
         convolution.weight = torch.nn.Parameter(tensors[f"features.{layer}.weight"])
         convolution.bias = torch.nn.Parameter(tensors[f"features.{layer}.bias"])
     for head in theirs.lins:
@@ -220,12 +215,12 @@ def mirrored(arrays: dict[str, np.ndarray]) -> bytes:
 
 def test_both_forms_of_the_weights_become_the_same_file(tmp_path: Path) -> None:
     """torchvision's, saved by torch with layers that are not wanted; and the mirror's."""
-    arrays, layers = backbone("alex"), BACKBONES["alex"].layers
+    arrays = backbone("alex")
     content = to_safetensors(arrays)
     state = {name: torch.from_numpy(array) for name, array in reversed(arrays.items())}
     torch.save({**state, "classifier.1.weight": torch.zeros(9)}, tmp_path / "a.pth")
-    assert from_torch(tmp_path / "a.pth", layers) == content
-    assert from_pickle(mirrored(arrays), layers) == content
+    assert from_torch(tmp_path / "a.pth", "alex") == content
+    assert from_pickle(mirrored(arrays), "alex") == content
     read = load(content)
     assert {name: tensor.shape for name, tensor in read.items()} == {name: a.shape for name, a in arrays.items()}
     assert all(np.array_equal(read[name].numpy(), arrays[name]) for name in arrays)
@@ -243,33 +238,31 @@ class _Runs:
 
 
 def test_weights_that_would_run_something_are_refused(tmp_path: Path) -> None:
-    marker, layers = tmp_path / "it-ran", BACKBONES["alex"].layers
+    marker = tmp_path / "it-ran"
     torch.save({"features.0.weight": _Runs(marker)}, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="is not torchvision's file"):
-        from_torch(tmp_path / "a.pth", layers)
+    with pytest.raises(ValueError, match="is not the published file"):
+        from_torch(tmp_path / "a.pth", "alex")
     with pytest.raises(ValueError, match="which is not allowed"):
-        from_pickle(pickle.dumps(_Runs(marker)), layers)
+        from_pickle(pickle.dumps(_Runs(marker)), "alex")
     assert not marker.exists()
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
-    arrays, layers = backbone("alex"), BACKBONES["alex"].layers
+    arrays = backbone("alex")
     torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, tmp_path / "whole.pth")
     whole, packed, rng = (tmp_path / "whole.pth").read_bytes(), mirrored(arrays), random.Random(1)
     for cut in (0, 1, 100, len(whole) // 2):
         (tmp_path / "cut.pth").write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match="is not torchvision's file"):
-            from_torch(tmp_path / "cut.pth", layers)
+        with pytest.raises(ValueError, match="is not the published file"):
+            from_torch(tmp_path / "cut.pth", "alex")
         with pytest.raises(ValueError, match=r"."):
-            from_pickle(packed[:cut], layers)
+            from_pickle(packed[:cut], "alex")
     for other in (b"", pickle.dumps(3), pickle.dumps({}), pickle.dumps({"a": {}}), rng.randbytes(99)):
         with pytest.raises(ValueError, match=r"."):
-            from_pickle(other, layers)
+            from_pickle(other, "alex")
 
 
-def test_a_folder_of_the_users_may_hold_torchvisions_file_or_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_the_users_may_hold_torchvisions_file_or_ours(tmp_path: Path) -> None:
     arrays = backbone("alex")
     state, content = {name: torch.from_numpy(array) for name, array in arrays.items()}, to_safetensors(arrays)
     mine, asset = tmp_path / "mine", BACKBONES["alex"].asset
@@ -277,18 +270,17 @@ def test_a_folder_of_the_users_may_hold_torchvisions_file_or_ours(
     torch.save(state, mine / "alex.pth")
     start = hashlib.sha256((mine / "alex.pth").read_bytes()).hexdigest()[:8]
     (mine / "alex.pth").rename(mine / f"alexnet-{start}.pth")
-    known = type(asset)(asset.name, hashlib.sha256(content).hexdigest(), len(content))
-    backbone_here = type(BACKBONES["alex"])(known, f"alexnet-{start}.pth", "none", BACKBONES["alex"].layers)
-    monkeypatch.setitem(BACKBONES, "alex", backbone_here)
+    known = replace(asset, sha256=hashlib.sha256(content).hexdigest())
+    weights = replace(BACKBONES["alex"], asset=known, canonical=f"https://none.invalid/alexnet-{start}.pth")
     said: list[str] = []
-    fetch(weights_collection("lpips", mine), tmp_path / "cache", said.append)
+    fetch(collection_of(weights, mine), tmp_path / "cache", said.append)
     assert weights_path("alex", tmp_path / "cache").read_bytes() == content
     (mine / f"alexnet-{start}.pth").write_bytes(b"another")
     with pytest.raises(UserError, match=rf"not {start}, so it was not opened.*{asset.name} cannot be read") as refused:
-        fetch(weights_collection("lpips", mine), tmp_path / "other", said.append)
+        fetch(collection_of(weights, mine), tmp_path / "other", said.append)
     assert "\n" not in str(refused.value)
     (mine / asset.name).write_bytes(content)
-    fetch(weights_collection("lpips", mine), tmp_path / "other", said.append)
+    fetch(collection_of(weights, mine), tmp_path / "other", said.append)
     assert weights_path("alex", tmp_path / "other").read_bytes() == content
 
 

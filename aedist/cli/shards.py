@@ -32,7 +32,9 @@ def add_verbs(verbs: Any) -> None:
 
     fetch = verbs.add_parser("fetch", help="get originals of data sets, and weights of networks, ahead of time")
     fetch.add_argument(
-        "names", nargs="+", help="recipes in shards/ by name or path; lpips, lpips-vgg: what LPIPS needs"
+        "names",
+        nargs="+",
+        help="recipes in shards/ by name or path; lpips, lpips-vgg: what LPIPS needs; fid: what FID and KID need",
     )
     fetch.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help="originals that are here already")
     fetch.set_defaults(run=_fetch)
@@ -89,18 +91,20 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
+    from torch.hub import get_dir
+
     from aedist.assets import fetch
     from aedist.shards.recipe import read_recipe
     from aedist.shards.sources import find_source
-    from aedist.weights import NETWORKS, weights_collection
+    from aedist.weights import WEIGHTS, weights_collection
 
     given = arguments.source.expanduser() if arguments.source else None
     for name in arguments.names:
-        if name in NETWORKS:
-            collection = weights_collection(name, given)
+        if name in WEIGHTS:
+            collection = weights_collection(name, given, Path(get_dir()) / "checkpoints")
             print(*fetch(collection, cache_folder(), open_speaker()).values(), sep="\n")
             continue
-        recipe = read_recipe(_recipe_path(name, besides=f"; weights: {', '.join(NETWORKS)}"))
+        recipe = read_recipe(_recipe_path(name, besides=f"; weights: {', '.join(WEIGHTS)}"))
         source = find_source(recipe.source)
         if source.collection is None:
             raise UserError(f"{name}: its originals are files of yours; give them to aedist shards build --from FOLDER")
