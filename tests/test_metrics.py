@@ -5,9 +5,11 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from aedist.bootstrap import mean_interval
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.evaluation.metrics import DEFINITIONS, HIGHER_IS_BETTER, METRICS, PSNR_OF_EQUAL_IMAGES, measure
-from aedist.evaluation.run import summarise
+from aedist.evaluation.summary import DEFINITIONS as SUMMARY_DEFINITIONS
+from aedist.evaluation.summary import RESAMPLES, summarise
 from samples import image
 
 NAMES = list(METRICS)
@@ -42,19 +44,31 @@ def test_every_image_is_measured_as_by_scikit_image(shape: tuple[int, int, int])
         )
         expected = {
             "mse": ((x - y) ** 2).mean(),
+            "mae": np.abs(x - y).mean(),
             "psnr": peak_signal_noise_ratio(x, y, data_range=1),
             "ssim": ssim_map[5:-5, 5:-5].mean(),
         }
         for column, name in enumerate(NAMES):
-            assert found[row, column].item() == pytest.approx(expected[name], abs=1e-5), name
+            assert found[row, column].item() == pytest.approx(expected[name], abs=1e-9), name
     assert found[:, NAMES.index("mse")].diff().min() > 0, "more noise is more error"
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (17, 31, 3), (160, 120, 3)])
+def test_an_image_is_measured_to_the_same_bits_in_every_batch(shape: tuple[int, int, int]) -> None:
+    """With others of an evaluation batch, fewer of them, or alone; more than are looked at together."""
+    originals, reconstructions = pairs(shape, num=60 if shape[0] < 100 else 5)
+    found = measure(originals, reconstructions)
+    for size in (1, 7):
+        parts = zip(originals.split(size), reconstructions.split(size), strict=True)
+        assert torch.equal(torch.cat([measure(x, y) for x, y in parts]), found)
+    assert measure(originals[:0], reconstructions[:0]).shape == (0, len(METRICS))
 
 
 def test_an_image_that_is_reproduced_exactly() -> None:
     originals, _ = pairs((16, 16, 3))
     perfect = to_unit_range(originals, torch.float32)
     found = measure(originals, perfect)
-    assert (found[:, NAMES.index("mse")] == 0).all()
+    assert (found[:, [NAMES.index("mse"), NAMES.index("mae")]] == 0).all()
     assert (found[:, NAMES.index("psnr")] == PSNR_OF_EQUAL_IMAGES).all()
     torch.testing.assert_close(found[:, NAMES.index("ssim")], torch.ones(len(found), dtype=torch.float64))
 
@@ -70,7 +84,7 @@ def test_constant_images_by_hand() -> None:
     original = torch.full((1, 15, 15, 1), 51, dtype=torch.uint8)
     found = dict(zip(NAMES, measure(original, torch.full((1, 1, 15, 15), 0.4))[0].tolist(), strict=True))
     luminance = (2 * 0.2 * 0.4 + 0.01**2) / (0.2**2 + 0.4**2 + 0.01**2)
-    assert found == pytest.approx({"mse": 0.04, "psnr": 13.979400, "ssim": luminance}, abs=1e-6)
+    assert found == pytest.approx({"mse": 0.04, "mae": 0.2, "psnr": 13.979400, "ssim": luminance}, abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -88,8 +102,7 @@ def test_images_smaller_than_the_window_have_no_ssim_and_the_other_metrics() -> 
     originals, reconstructions = pairs((10, 30, 1))
     found = measure(originals, reconstructions)
     assert found[:, NAMES.index("ssim")].isnan().all()
-    assert found[:, :2].isfinite().all()
-    assert summarise(found[:, NAMES.index("ssim")].numpy()) == dict.fromkeys(("mean", "std", "min", "median", "max"))
+    assert found[:, [NAMES.index(name) for name in ("mse", "mae", "psnr")]].isfinite().all()
 
 
 def test_every_metric_is_defined_and_says_which_way_is_better() -> None:
@@ -99,9 +112,50 @@ def test_every_metric_is_defined_and_says_which_way_is_better() -> None:
     assert "100 dB" in DEFINITIONS["psnr"]
 
 
-def test_a_summary_is_numpys() -> None:
-    values = np.array([3.0, 1.0, 2.0, 10.0])
-    assert summarise(values) == {"mean": 4.0, "std": np.sqrt(12.5), "min": 1.0, "median": 2.5, "max": 10.0}
+def test_a_summary_is_numpys(rng: np.random.Generator) -> None:
+    values = rng.normal(3, 2, 101)
+    found = summarise(values, seed=5)
+    assert found == {
+        "mean": np.mean(values),
+        "std": np.std(values),
+        "min": np.min(values),
+        "q05": np.percentile(values, 5),
+        "q25": np.percentile(values, 25),
+        "median": np.median(values),
+        "q75": np.percentile(values, 75),
+        "q95": np.percentile(values, 95),
+        "max": np.max(values),
+        "interval": mean_interval(values, 5, RESAMPLES)["interval"],
+        "not_finite": 0,
+    }
+    assert {type(value) for value in found.values()} == {float, list, int}, "as JSON has them"
+
+
+def test_the_interval_is_about_two_standard_errors_wide(rng: np.random.Generator) -> None:
+    values = rng.normal(3, 2, 1000)
+    low, high = summarise(values, seed=0)["interval"]
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(1000), rel=0.1)
+
+
+def test_one_value_has_no_interval_and_no_value_nothing_at_all() -> None:
+    one = summarise(np.array([0.25]), seed=0)
+    assert one.pop("interval") is None
+    assert (one.pop("std"), one.pop("not_finite")) == (0, 0)
+    assert set(one.values()) == {0.25}
+    nothing = summarise(np.empty(0), seed=0)
+    assert nothing.pop("not_finite") == 0
+    assert set(nothing) == {*one, "std", "interval"}
+    assert set(nothing.values()) == {None}
+
+
+def test_values_that_are_not_finite_are_counted_and_leave_no_summary() -> None:
+    found = summarise(np.array([1.0, np.nan, 2.0, np.inf]), seed=0)
+    assert found.pop("not_finite") == 2
+    assert set(found.values()) == {None}
+    for words in ("divided by N", "null where an image's value is not finite"):
+        assert words in SUMMARY_DEFINITIONS["summary"]
+    assert "1,000 bootstrap resamples of images" in SUMMARY_DEFINITIONS["interval"]
 
 
 def test_bytes_to_the_unit_range_and_back_is_the_identity() -> None:
