@@ -43,12 +43,10 @@ def _error(model: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     return f"{sharper}more train.epochs, then {_doubled(model, 'blocks', 'latent_dim')}"
 
 
-def _likeness(model: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+def _likeness(_model: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """Sharper pictures: a loss that sees more than single pixels."""
-    return (
-        f"a loss that looks as this measure does, objective.lpips={_LPIPS[1 if is_grey(record) else 3]} (first: aedist "
-        f"fetch lpips), at some cost in PSNR; or {_error(model, record)}"
-    )
+    weight = _LPIPS[1 if is_grey(record) else 3]
+    return f"a loss that sees more than single pixels, objective.lpips={weight} (first: aedist fetch lpips); PSNR pays"
 
 
 def _numbers(model: Mapping[str, Any], record: Mapping[str, Any]) -> str:
@@ -70,7 +68,9 @@ def _samples(model: Mapping[str, Any], _record: Mapping[str, Any]) -> str:
     """Decoded draws that do not look like the data."""
     if is_variational(model):
         return "encodings nearer to the prior, objective.kl=2; fewer of them, a smaller model.latent_dim"
-    return "encodings that can be drawn: model.kind=residual with model.posterior=gaussian; or a smaller latent_dim"
+    return (
+        "encodings that can be drawn: model.kind=residual with model.posterior=gaussian; or a smaller model.latent_dim"
+    )
 
 
 def _gap(_model: Mapping[str, Any], _record: Mapping[str, Any]) -> str:

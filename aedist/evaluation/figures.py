@@ -109,11 +109,13 @@ def kl_bars(kl_d: NDArray[np.float64], active_d: NDArray[np.bool_] | None = None
         figure = _figure(3.2, title)
         ax = figure.subplots()
         _bare(ax)
-        width = 0.8 if len(kl) <= _MOST_BARS else 1.0
         for which, colour, label in ((active, LINE, "active units"), (~active, DOT, "not active")):
             if which.any():
                 told = f"{label}: {int(which.sum()):,}" if active_d is not None else ""
-                ax.bar(places[which], kl[which], width, color=colour, linewidth=0, label=told)
+                if len(kl) <= _MOST_BARS:
+                    ax.bar(places[which], kl[which], 0.8, color=colour, linewidth=0, label=told)
+                else:
+                    ax.fill_between(places, np.where(which, kl, 0), step="mid", color=colour, linewidth=0, label=told)
                 # a bar near zero cannot be seen, so what is not active has a mark on the axis
                 if colour == DOT:
                     ax.plot(places[which], np.zeros(which.sum()), "|", color=DOT, markersize=5, clip_on=False)

@@ -38,7 +38,7 @@ class Scale:
     @property
     def threshold(self) -> str:
         """Where good begins."""
-        unit = {"": "", "%": " %"}.get(self.unit, f" {self.unit}")
+        unit = f" {self.unit}" if self.unit and " " not in self.unit else ""
         return f"good {'from' if self.bounds[0] < self.bounds[-1] else 'below'} {self.bounds[2]:g}{unit}"
 
 

@@ -10,8 +10,11 @@ from typing import Any
 from aedist.evaluation.advice import is_grey, is_variational, next_thing
 from aedist.evaluation.scales import FEATURES_OF_FID, SCALES, WORDS
 
-SAMPLES = {"prior": "of the prior", "gaussian": "of a Gaussian", "mixture": "of a mixture"}
+SAMPLES = {"prior": "the prior", "gaussian": "a Gaussian", "mixture": "a mixture"}
 _GOOD = WORDS.index("good")
+_SIMILAR = 2
+_STRANGE = "the network behind it was trained on photographs, not on grey images as these"
+_ADVERBS = ("very poorly", "poorly", "decently", "well", "very well")
 
 
 def judge(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -57,36 +60,39 @@ def _sets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield from _of_set(record, "reconstructions", "", "")
     drawn = best_samples(record)
     if drawn:
-        yield from _of_set(record, drawn, "_of_samples", f" {SAMPLES[drawn]}")
+        yield from _of_set(record, drawn, "_of_samples", f", {drawn}")
 
 
 def _of_set(record: Mapping[str, Any], kind: str, ending: str, of: str) -> Iterator[dict[str, Any]]:
     num_images = number(record, "distributions", kind, "num_images")
-    limit = _what_limits(record, kind) if ending else ""
+    times = _times_reconstructions(record, kind) if ending else math.nan
+    decoder_limits = times <= _SIMILAR
+    blamed = "the decoder" if decoder_limits else "what is drawn"
+    limit = f"{times:.1f} times that of the reconstructions, so {blamed} limits them" if math.isfinite(times) else ""
+    strange = _STRANGE if is_grey(record) and not ending else ""
     fid, kid = number(record, "distributions", kind, "fid"), number(record, "distributions", kind, "kid", "mean")
-    strange = "the network behind it was trained on photographs, not on grey images as these" if is_grey(record) else ""
     for name, value in (("fid", fid), ("kid", kid)):
-        extra = [part for part in (limit, strange) if part and (name == "fid" or not math.isfinite(fid))]
-        for found in _maybe(record, name + ending, value, *extra):
+        is_first = name == "fid" or not math.isfinite(fid)
+        for found in _maybe(record, name + ending, value, *((limit, strange) if is_first else ())):
             found["label"] += of
+            if found["next"] and decoder_limits:
+                found["next"] = next_thing("likeness", record)
             if name == "fid" and not num_images > FEATURES_OF_FID:
                 count = f"{num_images:,.0f}" if num_images >= 0 else "so few"
                 found |= {"word": None, "next": None}
                 found["reason"] = (
-                    f"no word: of {count} images FID is biased upwards, and comparable at this number only"
+                    f"Of {count} images FID is biased upwards: no word, and comparable at this number only."
                 )
             yield found
 
 
-def _what_limits(record: Mapping[str, Any], kind: str) -> str:
-    """Whether samples are worse than reconstructions, which go through the same decoder."""
+def _times_reconstructions(record: Mapping[str, Any], kind: str) -> float:
+    """How much further than reconstructions, which the same decoder makes, samples are from the data; NaN unknown."""
     for path in (("fid",), ("kid", "mean")):
         own = number(record, "distributions", "reconstructions", *path)
-        drawn = number(record, "distributions", kind, *path)
-        if own > 0 and math.isfinite(drawn):
-            blamed = "what is drawn" if drawn > 2 * own else "the decoder"
-            return f"{drawn / own:.1f} times that of the reconstructions, so {blamed} limits them"
-    return ""
+        if own > 0:
+            return number(record, "distributions", kind, *path) / own
+    return math.nan
 
 
 def best_samples(record: Mapping[str, Any]) -> str:
@@ -106,7 +112,10 @@ def _encodings(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield from _maybe(
         record, name, 100 * active / total if total > 0 else math.nan, f"{active:.0f} of {total:.0f} {does}"
     )
-    yield from _maybe(record, "prior_gap", number(record, "latents", "prior_gap", "nats_per_dimension"))
+    nats, chance = (number(record, "latents", "prior_gap", part) for part in ("nats", "nats_by_chance"))
+    if total > 0 and math.isfinite(nats):
+        beyond = nats - chance if math.isfinite(chance) else nats
+        yield _verdict(record, "prior_gap", max(0.0, beyond) / total, "beyond what chance alone would show")
     accuracy, chance = (number(record, "latents", "probe", part) for part in ("accuracy", "chance"))
     if math.isfinite(accuracy) and chance < 1:
         gained = 100 * (accuracy - chance) / (1 - chance)
@@ -152,54 +161,66 @@ def bottom_line(record: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]
         record: comprehensive_evaluation.json.
         verdicts: what ``judge`` made of it.
     """
-    levels = {verdict["metric"]: WORDS.index(verdict["word"]) for verdict in verdicts if verdict.get("word")}
-    told = [*_of_images(record, levels), *_of_sets(levels), *_of_encodings(levels)]
+    found = {verdict["metric"]: verdict for verdict in verdicts if verdict.get("word")}
+    told = [*_of_images(record, found), *_of_sets(record, found), *_of_encodings(found)]
     if not told:
         return "Nothing that could be judged was measured."
     absent = record.get("missing")
     if isinstance(absent, Mapping) and absent:
         names = _listed([str(name).upper() for name in absent])
         told.append(f"{names} {'is' if len(absent) == 1 else 'are'} missing, so this is not the whole picture.")
-    worst = sorted((v for v in verdicts if v.get("next")), key=lambda v: WORDS.index(v["word"]))
+    worst = sorted((verdict for verdict in found.values() if verdict.get("next")), key=_level)
     if worst:
         told.append(f"To try first: {worst[0]['next']}.")
     return " ".join(told)
 
 
-def _of_images(record: Mapping[str, Any], levels: Mapping[str, int]) -> Iterator[str]:
-    labels = {name: SCALES[name].label for name in ("psnr", "ssim", "lpips") if name in levels}
+def _level(verdict: Mapping[str, Any]) -> int:
+    return WORDS.index(verdict["word"])
+
+
+def _of_images(record: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     model = record.get("model")
     who = "The VAE" if isinstance(model, Mapping) and is_variational(model) else "The autoencoder"
-    if labels:
-        groups = {level: [label for name, label in labels.items() if levels[name] == level] for level in range(5)}
-        words = [f"{WORDS[level]} by {_listed(found)}" for level, found in groups.items() if found]
-        yield f"{who}'s reconstructions are {_listed(words[::-1])}."
-    if "mse_to_pca" in levels:
-        ratio = number(record, "metrics", "mse", "mean") / number(record, "baselines", "pca", "metrics", "mse", "mean")
+    judged = [found[name] for name in ("psnr", "ssim", "lpips") if name in found]
+    if judged:
+        levels = sorted({_level(verdict) for verdict in judged}, reverse=True)
+        words = [
+            f"{WORDS[level]} by {_listed([verdict['label'] for verdict in judged if _level(verdict) == level])}"
+            for level in levels
+        ]
+        yield f"{who} reconstructs {_ADVERBS[levels[-1]]}: {_listed(words)}."
+    if "mse_to_pca" in found:
+        ratio = found["mse_to_pca"]["value"]
         if ratio >= 1:
-            yield "It loses to PCA with as many numbers: what it has learnt is less than a linear projection knows."
-        else:
-            yield f"Of its error, PCA with as many numbers has {1 / ratio:.1f} times as much."
+            yield "It loses to PCA with as many numbers: it knows less of these images than a linear projection does."
+        elif ratio > 0:
+            yield f"PCA with as many numbers makes {1 / ratio:.1f} times its squared error."
 
 
-def _of_sets(levels: Mapping[str, int]) -> Iterator[str]:
-    for ending, what in (("", "As a set, the reconstructions"), ("_of_samples", "Its best samples")):
-        level = levels.get(f"fid{ending}", levels.get(f"kid{ending}"))
-        if level is not None:
-            by = "FID" if f"fid{ending}" in levels else "KID"
-            yield f"{what} are {WORDS[level]} by {by}."
+def _of_sets(record: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    parts: list[str] = []
+    for ending, what in (
+        ("", "the reconstructions"),
+        ("_of_samples", f"samples of {SAMPLES.get(best_samples(record))}"),
+    ):
+        by = "fid" if f"fid{ending}" in found else "kid"
+        if by + ending in found:
+            parts.append(f"{what} are {found[by + ending]['word']} by {by.upper()}")
+    if parts:
+        yield f"As sets of images, {_listed(parts)}."
 
 
-def _of_encodings(levels: Mapping[str, int]) -> Iterator[str]:
-    parts = {
-        "active_units": "the use of its numbers is {}",
-        "active_dimensions": "the use of its numbers is {}",
-        "prior_gap": "their fit to the prior {}",
-        "probe": "what they tell of the classes {}",
+def _of_encodings(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    words = {
+        "active_units": "its use of the numbers it has is {}",
+        "active_dimensions": "its use of the numbers it has is {}",
+        "prior_gap": "their match with the prior is {}",
+        "probe": "what they tell of the classes is {}",
     }
-    told = [words.format(WORDS[levels[name]]) for name, words in parts.items() if name in levels]
+    told = [text.format(found[name]["word"]) for name, text in words.items() if name in found]
     if told:
-        yield f"Of the encoding, {_listed(told)}."
+        yield f"As for the encodings, {_listed(told)}."
 
 
 def _listed(parts: Sequence[str]) -> str:

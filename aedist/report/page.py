@@ -7,22 +7,15 @@ them. It is one file that asks for nothing else, so it can be opened offline, ma
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from aedist.report import curves, pictures, uses, words
+from aedist.report import curves, encodings, gallery, measured, uses, words
 from aedist.report.read import Record, Run, number, read_run
 from aedist.report.settings import settings
+from aedist.report.summary import summary
 from aedist.whole import write_whole
 
 REPORT_NAME = "report.html"
-_MOST_STRIPS = 12
-_MOST_SAMPLES = 4
-_CAPTIONS = {
-    "reconstructions": "Images above their reconstructions.",
-    "best": "The images with the smallest error, above their reconstructions.",
-    "median": "Images with a middling error, above their reconstructions: what to expect.",
-    "worst": "The images with the largest error, above their reconstructions.",
-}
 
 
 def write_report(run_dir: Path) -> Path:
@@ -40,24 +33,27 @@ def write_report(run_dir: Path) -> Path:
 def render(run: Run) -> str:
     """The page about a run, as HTML."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    template = environment.from_string(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
-    return template.render(
+    return environment.get_template("page.html").render(
         run=run,
         words=words,
         number=number,
-        summary=words.summary(run),
-        measured=words.measurements(run),
+        summary=summary(run),
+        **_evaluation(run),
         data=curves.data_name(run),
         evaluated=curves.evaluated_name(run),
-        finals=_final_pictures(run),
         loss=curves.loss_curve(run),
         evaluations=curves.evaluation_curves(run),
         has_best=any(record.get("best") for record in run.evaluations),
-        strips=_strips(run),
-        samples=_samples(run),
-        explored=[_shown(path, caption) for path, caption in uses.captions(run.folder)],
+        strips=gallery.strips(run),
+        samples=gallery.samples(run),
+        explored=[gallery.shown(path, caption) for path, caption in uses.captions(run.folder)],
         epochs=_epoch_rows(run),
         speed=_speed(run),
         speed_figure=curves.speed_curves(run),
@@ -66,78 +62,24 @@ def render(run: Run) -> str:
     )
 
 
-def _final_pictures(run: Run) -> list[dict[str, Any]]:
-    """The pictures of the full evaluation, the known ones first; without any, those of the last evaluation."""
-    known = list(_CAPTIONS)
-    paths = sorted(
-        (run.folder / "evaluation").glob("*.png"),
-        key=lambda path: (known.index(path.stem) if path.stem in known else len(known), path.name),
-    )
-    captions = [_CAPTIONS.get(path.stem, path.stem.replace("_", " ").capitalize() + ".") for path in paths]
-    if not paths:
-        paths = _strip_paths(run)[-1:]
-        captions = [f"Images above their reconstructions at {_when(run, path)}." for path in paths]
-    return [_shown(path, caption) for path, caption in zip(paths, captions, strict=True)]
-
-
-def _shown(path: Path, caption: str) -> dict[str, Any]:
-    image = pictures.load(path)
-    if image is None:
-        return {"caption": f"{path.name} is damaged and cannot be shown.", "picture": None}
-    return {"caption": caption, "picture": pictures.picture(image)}
-
-
-def _samples(run: Run) -> list[dict[str, Any]]:
-    """What the same noise was decoded to at some evaluations, evenly spaced."""
-    paths = pictures.spread(_strip_paths(run, "samples"), _MOST_SAMPLES)
-    return [_shown(path, f"{_when(run, path).capitalize()}.") for path in paths]
-
-
-def _strip_paths(run: Run, kind: str = "reconstructions") -> list[Path]:
-    """The pictures of the evaluations that count, by step."""
-    last = number(run.last, "step")
-    paths = {_step(path): path for path in sorted((run.folder / "images" / kind).glob("step-*.png"))}
-    return [paths[step] for step in sorted(paths) if not step > last]
-
-
-def _step(path: Path) -> int:
-    digits = path.stem.removeprefix("step-")
-    return int(digits) if digits.isdecimal() else 0
-
-
-def _evaluation_at(run: Run, path: Path) -> Record:
-    return next((record for record in run.evaluations if record["step"] == _step(path)), {})
-
-
-def _when(run: Run, path: Path) -> str:
-    epoch = _evaluation_at(run, path).get("epoch")
-    return f"epoch {epoch:g}" if isinstance(epoch, int | float) else f"step {_step(path):,}"
-
-
-def _strips(run: Run) -> dict[str, Any]:
-    """The same images at each evaluation: the images once where the strips share them, then a row an evaluation."""
-    paths = _strip_paths(run)
-    loaded = [(path, image) for path in pictures.spread(paths, _MOST_STRIPS) if (image := pictures.load(path))]
-    halves = pictures.halve([image for _, image in loaded])
-    rows = halves[1] if halves else [image for _, image in loaded]
+def _evaluation(run: Run) -> dict[str, Any]:
+    """What the page shows of the full evaluation."""
+    latents, latents_in_detail = encodings.facts(run)
     return {
-        "originals": pictures.picture(halves[0]) if halves else None,
-        "rows": [
-            {
-                "label": _when(run, path),
-                "picture": pictures.picture(row),
-                "metric": _headline(_evaluation_at(run, path).get("metrics", {})),
-            }
-            for (path, _), row in zip(loaded, rows, strict=True)
-        ],
-        "total": len(paths),
+        "bottom_line": str(run.evaluation.get("bottom_line") or ""),
+        "verdicts": measured.verdicts(run),
+        "warnings": measured.warnings(run),
+        "measured": measured.measurements(run),
+        "part_text": measured.part_text,
+        "comparison": measured.comparison(run),
+        "sets": measured.sets(run),
+        "missing": measured.missing(run),
+        "latents": latents,
+        "latents_in_detail": latents_in_detail,
+        "definitions": measured.definitions(run),
+        "beside": gallery.beside_numbers(run),
+        "finals": gallery.final_pictures(run),
     }
-
-
-def _headline(metrics: Record) -> str:
-    """One metric of an evaluation as text: PSNR where there is one, else the first."""
-    name = "psnr" if "psnr" in metrics else next(iter(metrics), "")
-    return words.with_unit(name, number(metrics, name)) if name else ""
 
 
 def _epoch_rows(run: Run) -> list[dict[str, Any]]:

@@ -1,16 +1,19 @@
 """Numbers and what they mean, in words a reader takes in at once."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from aedist.report.read import Run, number
 
+_KEYS = re.compile(r"\b((?:batch|data|evaluate|model|objective|optim|train)\.[a-z_]+(?:=[\w.-]*\w)?|configs/\w+\.yaml)")
 NOTHING = "\N{EN DASH}"
 SPACE = "\N{NO-BREAK SPACE}"
-_TIMES = f"{SPACE}\N{MULTIPLICATION SIGN}{SPACE}"
 
 
 @dataclass(frozen=True)
@@ -23,17 +26,39 @@ class Metric:
     better: str
 
 
+_LOWER, _HIGHER = "lower is better", "higher is better"
 _METRICS = {
-    "mse": Metric("MSE", "squared intensity, 0 to 1", 5, "lower is better"),
-    "psnr": Metric("PSNR", "dB", 2, "higher is better"),
-    "ssim": Metric("SSIM", "no unit, at most 1", 4, "higher is better"),
+    "mse": Metric("MSE", "squared intensity, 0 to 1", 5, _LOWER),
+    "mae": Metric("MAE", "intensity, 0 to 1", 5, _LOWER),
+    "psnr": Metric("PSNR", "dB", 2, _HIGHER),
+    "ssim": Metric("SSIM", "no unit, at most 1", 4, _HIGHER),
+    "lpips": Metric("LPIPS", "no unit, from 0", 4, _LOWER),
     "rate": Metric("Rate", "nats an image", 2, "the information in an encoding"),
+    "fid": Metric("FID", "", 2, _LOWER),
+    "kid": Metric("KID", "", 5, _LOWER),
+    "precision": Metric("Precision", "", 3, _HIGHER),
+    "recall": Metric("Recall", "", 3, _HIGHER),
 }
 
 
 def metric(name: str) -> Metric:
     """How to write the metric ``name``; one that is not known keeps its name."""
     return _METRICS.get(name, Metric(name, "", 4, ""))
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many digits that mean something, never with an exponent unless it is tiny."""
+    if not math.isfinite(value):
+        return NOTHING
+    place = math.floor(math.log10(abs(value))) if value else 0
+    if place < -digits:
+        return f"{value:.{digits - 1}e}".replace("-", "\N{MINUS SIGN}")
+    return decimal(value, max(0, digits - 1 - place))
+
+
+def with_keys(text: str) -> Markup:
+    """Text whose keys of the configuration and files stand as code."""
+    return Markup(_KEYS.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def count(value: float) -> str:
@@ -123,71 +148,6 @@ def moment(text: str) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if time.tzinfo else text
 
 
-def summary(run: Run) -> str:
-    """A paragraph: what was trained on what, for how long, and how well it does."""
-    return " ".join([_trained(run), _length(run), _quality(run)])
-
-
-def _trained(run: Run) -> str:
-    model, data = run.config.get("model", {}), run.environment.get("data", {})
-    kind = str(model.get("kind", "model"))
-    spelled = kind.upper() if kind in ("mlp", "vae") else kind
-    name = f"{'An' if kind[0] in 'aeiou' or kind == 'mlp' else 'A'} {spelled}"
-    if "vae" not in kind:
-        name += " autoencoder"
-    parameters = number(run.environment, "model", "parameters")
-    if math.isfinite(parameters):
-        name += f" of {count(parameters)} parameters"
-    if not data:
-        return f"{name}, for {run.config.get('data', {}).get('shards', 'data that is not named')}."
-    height, width, channels = data["image_shape"]
-    colours = {1: "in grey", 3: "in colour"}.get(channels, f"of {channels} channels")
-    images = f"the {count(number(data, 'num_samples'))} images of {data['name']} ({data['split']})"
-    told = f"{name}, trained on {images}, {height}{_TIMES}{width} pixels {colours}."
-    latent, whole = number(model, "latent_dim"), height * width * channels
-    if math.isfinite(latent):
-        times = decimal(whole / latent, 0 if whole >= 10 * latent else 1)
-        told += f" It encodes the {count(whole)} numbers of an image as {count(latent)}, {times} times fewer."
-    return told
-
-
-def _length(run: Run) -> str:
-    step, planned = number(run.last, "step"), planned_steps(run)
-    if not math.isfinite(step):
-        return "It has no recorded step yet."
-    epoch = number(run.last, "epoch")
-    passes = plural(epoch, "epoch") if epoch.is_integer() else f"{decimal(epoch, 2)} epochs"
-    images = count(number(run.last, "images"))
-    seen = f"{passes}: {images} images in {plural(step, 'step')} of {count(images_per_step(run))}"
-    finished = not math.isfinite(planned) or step >= planned
-    if run.epochs and finished:
-        seen += f", in {duration(training_seconds(run))}"
-    if run.train:
-        speed = count(median([number(record, "images_per_second") for record in run.train]))
-        seen += f", at {speed} images a second"
-    if not finished:
-        return f"It is not finished: {percent(step / planned)} of the way, it has seen {seen}."
-    return f"It saw {seen}."
-
-
-def _quality(run: Run) -> str:
-    measured = measurements(run)
-    if not measured:
-        return "How well it reconstructs has not been measured yet."
-    where, num_images, spreads = measured["where"], measured["num_images"], measured["spreads"]
-    means = {name: spread["mean"] for name, spread in spreads.items() if math.isfinite(spread["mean"])}
-    if not means:
-        return "None of its metrics is a finite number."
-    parts = [f"{metric(name).label} {with_unit(name, mean)}" for name, mean in means.items()]
-    told = (
-        f"On the {count(num_images)} images of {where} its reconstructions reach {_listed(parts)} (means over images)"
-    )
-    if "mse" in means:
-        root = percent(math.sqrt(means["mse"]))
-        told += f"; a pixel is off by {root} of the range from black to white (root mean square)"
-    return told + "."
-
-
 def with_unit(name: str, value: float) -> str:
     """A metric's value as running text has it: with its unit where that is short."""
     unit = metric(name).unit
@@ -195,43 +155,6 @@ def with_unit(name: str, value: float) -> str:
     return f"{text}{SPACE}{unit}" if unit and " " not in unit else text
 
 
-def measurements(run: Run) -> dict[str, Any]:
-    """What is known of the quality: the full evaluation, else the last one of the training, else empty.
-
-    Returns:
-        ``where`` (data and split), ``num_images``, ``spreads`` ({metric: {mean, std, min, median, max}}, of which
-        only the mean is sure to be there), ``definitions``, ``step``, ``full``.
-    """
-    if run.evaluation.get("metrics"):
-        data = run.evaluation.get("data", {})
-        spreads = {
-            name: value if isinstance(value, dict) else {"mean": value}
-            for name, value in run.evaluation["metrics"].items()
-        }
-        source, num_images = run.evaluation, number(data, "num_images")
-        where = f"{data.get('name')} ({data.get('split')})"
-    elif run.evaluations:
-        source = run.evaluations[-1]
-        spreads = {name: {"mean": value} for name, value in source.get("metrics", {}).items()}
-        name = run.environment.get("data", {}).get("name")
-        where, num_images = (
-            f"{name} ({source.get('split')})" if name else source.get("split"),
-            number(source, "num_images"),
-        )
-    else:
-        return {}
-    return {
-        "where": where,
-        "num_images": num_images,
-        "spreads": {
-            name: {part: number(spread, part) for part in ("mean", "std", "min", "median", "max")}
-            for name, spread in spreads.items()
-        },
-        "definitions": source.get("definitions", {}),
-        "step": number(source, "step"),
-        "full": source is run.evaluation,
-    }
-
-
-def _listed(parts: list[str]) -> str:
+def listed(parts: list[str]) -> str:
+    """``a, b and c``."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
