@@ -542,8 +542,7 @@ def test_a_full_evaluation_is_shown_in_all_its_parts_in_order(tmp_path):
     assert "Metric Mean Std 95 % of the mean Median 5 % 95 %" in metrics
     assert "PSNR dB 20.82 2.10 20.78 to 20.86 20.82 17.37 24.27 Higher is better." in metrics
     assert "This model 0.01024 0.03312 20.82 0.8762 0.0611 PCA-20 0.02196 0.07122 16.94 0.7012 0.1702" in metrics
-    assert f"JPEG {' '.join([NOTHING] * 5)} WebP" in metrics
-    assert "JPEG The highest quality of at most 80 bytes. Even the lowest quality takes 4.1 times the bytes" in metrics
+    assert "JPEG needs 5.0 times the bytes at its lowest quality for every image." in metrics
     sets = section(page, "How its images look as a set", "What an encoding holds")
     assert "Distances from the first 10,000 originals of mnist/test" in sets
     assert "Samples of a mixture 33.90 0.03020 \N{PLUS-MINUS SIGN} 0.00151 0.550 0.640 10,000" in sets
@@ -562,6 +561,15 @@ def test_a_full_evaluation_is_shown_in_all_its_parts_in_order(tmp_path):
         assert caption in part, "pictures stand beside their numbers"
     assert "Where the errors are" in section(page, "Reconstructions at the end", "Training loss")
     assert page.text.count("above their reconstructions.") == 3
+
+
+def test_the_best_of_a_column_is_bold_but_no_codec_that_took_more_bytes(tmp_path):
+    """The fake JPEG has the smallest error, in five times the bytes."""
+    full_report(tmp_path / "r", autoencoder_record())
+    html = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert '<td class="n best">0.01024</td>' in html
+    assert '<td class="n">0.00610</td>' in html
+    assert html.count('"n best"') == 5
 
 
 def test_the_quality_is_told_once_at_the_head(tmp_path):

@@ -110,6 +110,13 @@ def test_a_model_that_loses_to_pca_is_told_so_and_one_that_loses_to_the_mean_ima
     assert "PCA with as many numbers makes 2.2 times its squared error" in bottom_line(record, judge(record))
 
 
+def test_a_difference_from_pca_that_could_be_chance_is_told_so():
+    record = autoencoder_record()
+    assert "chance" not in judge(record)[0]["reason"]
+    record["baselines"]["pca"]["model_minus_pca"]["interval"] = [-0.001, 0.0002]
+    assert "the difference could be chance" in judge(record)[0]["reason"]
+
+
 def test_samples_are_judged_by_the_best_density_and_what_limits_them_is_named():
     record = autoencoder_record()
     found = {verdict["metric"]: verdict for verdict in judge(record)}

@@ -53,7 +53,16 @@ def _to_pca(record: Mapping[str, Any], mse: float, pca: float) -> dict[str, Any]
         why = f"{told}, and {mean:.5f} of the mean image: nothing is learnt"
         return _verdict(record, "mse_to_pca", mse / pca, why, level=0)
     what = ": it loses to the best linear encoding of that size" if mse >= pca else ", the best linear encoding"
+    if _difference_is_chance(record):
+        what += "; the difference could be chance"
     return _verdict(record, "mse_to_pca", mse / pca, told + what)
+
+
+def _difference_is_chance(record: Mapping[str, Any]) -> bool:
+    """Whether the 95 % interval of the difference from PCA, on the same images, has zero in it."""
+    difference = record["baselines"]["pca"].get("model_minus_pca")
+    interval = difference.get("interval") if isinstance(difference, Mapping) else None
+    return isinstance(interval, list | tuple) and interval[0] <= 0 <= interval[-1]
 
 
 def _sets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -22,8 +22,8 @@ _PARTS = {
 }
 """The columns of the table of metrics."""
 _LEVELS = ("very poor", "poor", "decent", "good", "very good")
-_BASELINES = {"pca": "PCA", "mean_image": "Mean image", "jpeg": "JPEG", "webp": "WebP"}
-_SETS = {
+BASELINES = {"pca": "PCA", "mean_image": "Mean image", "jpeg": "JPEG", "webp": "WebP"}
+SETS = {
     "reconstructions": "Reconstructions",
     "prior": "Samples of the prior",
     "gaussian": "Samples of a Gaussian",
@@ -117,12 +117,13 @@ def comparison(run: Run) -> dict[str, Any]:
     """The model and the baselines by the means of the metrics they share; empty without a baseline.
 
     Returns:
-        ``metrics`` (names), ``rows`` (each ``label, note, cells``: text and whether it is the best of its column).
+        ``metrics`` (names), ``rows`` (each ``label, note, cells``: text and whether it is the best of its column, for
+        which a codec that took more bytes than an encoding does not stand).
     """
     metrics, baselines = _object(run.evaluation, "metrics"), _object(run.evaluation, "baselines")
     order = [
-        *(name for name in _BASELINES if name in baselines),
-        *(name for name in baselines if name not in _BASELINES),
+        *(name for name in BASELINES if name in baselines),
+        *(name for name in baselines if name not in BASELINES),
     ]
     measured = {name: _object(_object(baselines, name), "metrics") for name in order}
     names = [name for name in metrics if any(name in found for found in measured.values())]
@@ -130,10 +131,14 @@ def comparison(run: Run) -> dict[str, Any]:
         return {}
     means = {"": {name: number(metrics, name, "mean") for name in names}}
     means |= {kind: {name: number(found, name, "mean") for name in names} for kind, found in measured.items()}
-    best = {name: _best(name, [row[name] for row in means.values()]) for name in names}
+    fair = [row for kind, row in means.items() if not number(baselines, kind, "images_over") > 0]
+    best = {name: _best(name, [row[name] for row in fair]) for name in names}
     rows: list[dict[str, Any]] = []
     for kind, row in means.items():
-        cells = [(words.decimal(row[name], words.metric(name).decimals), row[name] == best[name]) for name in names]
+        cells = [
+            (words.decimal(row[name], words.metric(name).decimals), row in fair and row[name] == best[name])
+            for name in names
+        ]
         told = _object(baselines, kind)
         notes = [str(told[part]) for part in ("words", "note") if told.get(part)]
         rows.append({"label": _label(kind, told), "note": " ".join(_sentence(note) for note in notes), "cells": cells})
@@ -144,7 +149,7 @@ def _label(kind: str, baseline: Record) -> str:
     if not kind:
         return "This model"
     components = number(baseline, "components")
-    label = _BASELINES.get(kind, kind)
+    label = BASELINES.get(kind, kind)
     return f"{label}-{words.count(components)}" if math.isfinite(components) else label
 
 
@@ -165,8 +170,8 @@ def sets(run: Run) -> dict[str, Any]:
     found = {kind: block for kind, block in _object(run.evaluation, "distributions").items() if isinstance(block, dict)}
     flags: dict[str, list[str]] = {}
     rows: list[dict[str, Any]] = []
-    for kind in sorted(found, key=lambda kind: (list(_SETS).index(kind) if kind in _SETS else len(_SETS), kind)):
-        block, label = found[kind], _SETS.get(kind, kind)
+    for kind in sorted(found, key=lambda kind: (list(SETS).index(kind) if kind in SETS else len(SETS), kind)):
+        block, label = found[kind], SETS.get(kind, kind)
         for flag in block.get("flags") or []:
             flags.setdefault(str(flag), []).append(label.lower())
         kid, std = (words.decimal(number(block, "kid", part), 5) for part in ("mean", "std"))
@@ -188,7 +193,6 @@ def sets(run: Run) -> dict[str, Any]:
 
 
 _ONE_NUMBER = ("fid", "precision", "recall")
-_ABBREVIATED = ("kl", "pca", "jpeg")
 
 
 def missing(run: Run) -> list[dict[str, str]]:
@@ -206,31 +210,6 @@ def missing(run: Run) -> list[dict[str, str]]:
 def warnings(run: Run) -> list[str]:
     """The sentences that warn."""
     return [_sentence(str(warning)) for warning in run.evaluation.get("warnings") or []]
-
-
-def definitions(run: Run) -> dict[str, list[tuple[str, str]]]:
-    """(label, definition) of all that the record defines, in the groups in which the page shows them."""
-    told = measurements(run).get("definitions", {})
-    groups: dict[str, list[tuple[str, str]]] = {group: [] for group in ("verdicts", "images", "sets", "encodings")}
-    for name, sentence in told.items():
-        entry = (words.metric(name).label if words.metric(name).better else _spaced(name), str(sentence))
-        groups[_group(name, run.evaluation)].append(entry)
-    return groups
-
-
-def _group(name: str, record: Record) -> str:
-    if name == "verdicts":
-        return name
-    if name in ("fid", "kid", "precision", "recall", "extractor", *_SETS):
-        return "sets"
-    if name in ("probe", "over_dimensions") or any(name.startswith(known) for known in _object(record, "latents")):
-        return "encodings"
-    return "images"
-
-
-def _spaced(name: str) -> str:
-    spaced = name.replace("_", " ")
-    return spaced.upper() if spaced in _ABBREVIATED else spaced[:1].upper() + spaced[1:]
 
 
 def _sentence(text: str) -> str:

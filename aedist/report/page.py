@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from aedist.report import curves, encodings, gallery, measured, uses, words
+from aedist.report.definitions import definitions
 from aedist.report.read import Record, Run, number, read_run
 from aedist.report.settings import settings
 from aedist.report.summary import summary
@@ -76,7 +77,7 @@ def _evaluation(run: Run) -> dict[str, Any]:
         "missing": measured.missing(run),
         "latents": latents,
         "latents_in_detail": latents_in_detail,
-        "definitions": measured.definitions(run),
+        "definitions": definitions(run),
         "beside": gallery.beside_numbers(run),
         "finals": gallery.final_pictures(run),
     }
