@@ -3,7 +3,8 @@
 A checkpoint is written beside its place, every file and the folder fsynced, with the sha256 of each file in
 a manifest, and then renamed: a kill at any moment leaves either no new checkpoint or a sound one. Loading
 takes the newest whose every byte agrees with its manifest. The last few and the best one are kept, and
-nothing is deleted before what replaces it is durable. Only safetensors and JSON are read, never pickle.
+nothing is deleted before what replaces it is durable. Only safetensors and JSON are read, never pickle; only plain
+files, never links; and no more of them than the manifest states. Names and order go by steps, never by a clock.
 """
 
 import hashlib
@@ -11,22 +12,36 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from aedist.errors import UserError
+from aedist.tensorfile import file_pieces
 from aedist.whole import sync_folder
 
 _MANIFEST, _NUMBERS = "manifest.json", "state.json"
 _PARTIAL, _DOOMED = ".partial-", ".doomed-"
 _NAME = re.compile(r"step-[0-9]{9,}")
+_FILE = re.compile(r"[a-z]+\.(safetensors|json)")
+_MANIFEST_BYTES = 2**16
+_PIECE_BYTES = 2**22
 
 Tensors = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """What a manifest says of a file."""
+
+    bytes: int
+    sha256: str
 
 
 def name_of(step: int) -> str:
@@ -44,15 +59,15 @@ def save_checkpoint(folder: Path, step: int, tensors: Tensors, numbers: dict[str
         UserError: if the disk does not take it; what was there before is untouched.
     """
     place, beside = folder / name_of(step), folder / (_PARTIAL + name_of(step))
-    files = {f"{group}.safetensors": save(group_tensors) for group, group_tensors in tensors.items()}
-    files[_NUMBERS] = json.dumps(numbers, indent=1).encode()
-    manifest = {name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in files.items()}
-    files[_MANIFEST] = json.dumps({"step": step, "files": manifest}, indent=1).encode()
+    files: dict[str, Iterable[bytes | memoryview]] = {
+        f"{group}.safetensors": file_pieces(group_tensors) for group, group_tensors in tensors.items()
+    }
+    files[_NUMBERS] = [json.dumps(numbers, indent=1).encode()]
     try:
         _remove_left_overs(folder)
         beside.mkdir(parents=True)
-        for name, body in files.items():
-            _write_durably(beside / name, body)
+        manifest = {name: _write_durably(beside / name, pieces) for name, pieces in files.items()}
+        _write_durably(beside / _MANIFEST, [json.dumps({"step": step, "files": manifest}, indent=1).encode()])
         sync_folder(beside)
         if place.exists():  # an unsound one of the same step, or one a resumed run passes again
             _remove(place)
@@ -64,8 +79,11 @@ def save_checkpoint(folder: Path, step: int, tensors: Tensors, numbers: dict[str
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise UserError(
-            f"{place}: the checkpoint cannot be written ({error.strerror}); make room and start again"
+            f"{place}: the checkpoint cannot be written ({error.strerror or error}); make room, or give the right to"
         ) from error
+    except UserError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     return place
 
 
@@ -75,19 +93,37 @@ def load_checkpoint(place: Path) -> tuple[Tensors, dict[str, Any]]:
     Raises:
         UserError: saying what is wrong with which file.
     """
-    files = _sound_files(place)
-    try:
-        tensors = {Path(name).stem: load(body) for name, body in files.items() if name.endswith(".safetensors")}
-        return tensors, json.loads(files[_NUMBERS])
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise UserError(f"{place}: is not a checkpoint of this version ({error})") from error
+    tensors, numbers = dict[str, dict[str, Tensor]](), dict[str, Any]()
+    for name, stated in _read_manifest(place).items():
+        body = b"".join(_sound_pieces(place / name, stated))
+        try:
+            if name.endswith(".safetensors"):
+                tensors[Path(name).stem] = load(body)
+            elif name == _NUMBERS:
+                numbers = json.loads(body)
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{place / name}: is not a checkpoint of this version ({reason})") from error
+    if not isinstance(numbers, dict):
+        raise UserError(f"{place / _NUMBERS}: is not a checkpoint of this version (no object of numbers)")
+    return tensors, numbers
+
+
+def check_bytes(place: Path) -> int:
+    """Compare every byte of a checkpoint with its manifest, a few MiB in memory at a time; returns how many.
+
+    Raises:
+        UserError: saying what is wrong with which file.
+    """
+    files = _read_manifest(place)
+    return sum(len(piece) for name, stated in files.items() for piece in _sound_pieces(place / name, stated))
 
 
 def newest_sound(folder: Path, say: Callable[[str], None]) -> Path | None:
     """The newest checkpoint that is sound; ``say`` is told of every newer one that is not, and why."""
     for place in reversed(checkpoints(folder)):
         try:
-            _sound_files(place)
+            check_bytes(place)
         except UserError as error:
             say(f"{error}; looking for the one before")
             continue
@@ -117,49 +153,90 @@ def keep(folder: Path, last: int, best_step: int | None) -> None:
     _remove_left_overs(folder)
 
 
-def _sound_files(place: Path) -> dict[str, bytes]:
-    """The files of a checkpoint, each agreeing with the manifest."""
+def _read_manifest(place: Path) -> dict[str, _Stated]:
+    """What a checkpoint's manifest says of each file."""
+    path = place / _MANIFEST
     try:
-        manifest = json.loads((place / _MANIFEST).read_bytes())
-        stated = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
-        step = manifest["step"]
+        with _open_plain(path) as file:
+            text = file.read(_MANIFEST_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{place / _MANIFEST}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(text) > _MANIFEST_BYTES:
+        raise UserError(f"{path}: is longer than the {_MANIFEST_BYTES} bytes of any manifest, so it was damaged")
+    try:
+        manifest = json.loads(text)
+        files = {name: _Stated(entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+        step = manifest["step"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{place / _MANIFEST}: is not a manifest, so it was damaged") from error
+        raise UserError(f"{path}: is not a manifest, so it was damaged") from error
     if step != step_of(place):
-        raise UserError(f"{place / _MANIFEST}: is the manifest of step {step!r}, so it was damaged or moved")
-    files: dict[str, bytes] = {}
-    for name, (size, sha256) in stated.items():
-        if Path(name).name != name:
-            raise UserError(f"{place / _MANIFEST}: names a file outside the checkpoint: {name!r}")
-        try:
-            files[name] = (place / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"{place / name}: cannot be read ({error.strerror})") from error
-        if len(files[name]) != size:
-            raise UserError(f"{place / name}: has {len(files[name])} bytes, not {size}, so it was damaged")
-        if hashlib.sha256(files[name]).hexdigest() != sha256:
-            raise UserError(f"{place / name}: its sha256 is not the manifest's, so it was damaged")
+        raise UserError(f"{path}: is the manifest of step {step!r:.40}, so it was damaged or moved")
+    for name, stated in files.items():
+        if not _FILE.fullmatch(name):
+            raise UserError(f"{path}: names a file outside the checkpoint: {name!r:.80}")
+        if type(stated.bytes) is not int or type(stated.sha256) is not str:
+            raise UserError(f"{path}: does not state the bytes and sha256 of {name}, so it was damaged")
+    if _NUMBERS not in files:
+        raise UserError(f"{path}: names no {_NUMBERS}, so it was damaged")
     return files
 
 
-def _write_durably(path: Path, body: bytes) -> None:
+def _sound_pieces(path: Path, stated: _Stated) -> Iterator[bytes]:
+    """The bytes of a file, piece by piece; whoever comes to the end knows that they are as stated."""
+    digest = hashlib.sha256()
+    try:
+        with _open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != stated.bytes:
+                raise UserError(f"{path}: has {size} bytes, not {stated.bytes}, so it was damaged")
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+                yield piece
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if digest.hexdigest() != stated.sha256:
+        raise UserError(f"{path}: its sha256 is not the manifest's, so it was damaged")
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    """Open a file to read. A link is refused by the system; a device or a pipe, which may have no end, here."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path}: is not a plain file, so it was damaged")
+    return file
+
+
+def _write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> dict[str, Any]:
+    """Write a file and put it on the disk; returns what a manifest says of it."""
+    digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
-        file.write(body)
+        for piece in pieces:
+            file.write(piece)
+            digest.update(piece)
+            size += len(piece)
         file.flush()
         os.fsync(file.fileno())
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def _remove_left_overs(folder: Path) -> None:
     """Delete what interrupted writes and removals left."""
     for left in [*folder.glob(_PARTIAL + "*"), *folder.glob(_DOOMED + "*")]:
-        shutil.rmtree(left, ignore_errors=True)
+        _delete(left)
 
 
 def _remove(place: Path) -> None:
     """Delete a checkpoint so that a kill half way leaves nothing that looks like one."""
     doomed = place.with_name(_DOOMED + place.name)
-    shutil.rmtree(doomed, ignore_errors=True)
+    _delete(doomed)
     place.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    _delete(doomed)
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder with what is in it, or a link, as far as that goes."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)

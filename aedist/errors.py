@@ -18,8 +18,16 @@ class ToldByRankZero(UserError):
     """A mistake that every process knows of: rank zero tells it, the others end silently."""
 
 
-class DataDamage(UserError):
-    """Shards or images that cannot be used: found by the process that read them, and perhaps by no other."""
+class FoundByOne(UserError):
+    """A mistake that the process which came upon it tells, since perhaps no other does."""
+
+
+class DataDamage(FoundByOne):
+    """Shards or images that cannot be used."""
+
+
+class CannotWrite(FoundByOne):
+    """A run's file that the disk does not take."""
 
 
 class Interrupted(Exception):

@@ -4,9 +4,7 @@ A directory belongs to one configuration and one data set. Starting a run in it 
 configuration, other data, or files that are no run's are refused. One process at a time may train in it.
 """
 
-import fcntl
 import json
-import os
 import shlex
 import shutil
 import socket
@@ -18,14 +16,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from aedist.config import Config
 from aedist.configfile import differences, load_config, to_yaml
 from aedist.errors import UserError
+from aedist.lease import Held, Hold, hold
 from aedist.shards.index import Index
 from aedist.whole import beside, write_whole
 
+_LOCK = ".lock"
 _VERSIONS = ("aedist", "torch", "accelerate", "numpy", "pillow", "simplejpeg", "webdataset")
 
 
@@ -108,8 +108,8 @@ def read_environment(run: RunDir) -> dict[str, Any]:
     return record
 
 
-def claim(run: RunDir, config: Config) -> IO[str]:
-    """Take the directory for training, for as long as the returned lock file stays open. Nothing of a run is changed.
+def claim(run: RunDir, config: Config) -> Hold:
+    """Take the directory for training, until what is returned is closed. Nothing of a run is changed.
 
     Raises:
         UserError: if files that are no run's lie in it, if it is another configuration's, or if it is in use.
@@ -117,7 +117,7 @@ def claim(run: RunDir, config: Config) -> IO[str]:
     if run.path.exists() and not run.path.is_dir():
         raise UserError(f"run.dir: {run.path} is a file; name a new or empty folder, or one of this run")
     if run.path.is_dir() and not run.config.exists():
-        ours = {".lock", beside(run.config).name}  # all that a start killed early leaves
+        ours = {_LOCK, f"{_LOCK}-lease", beside(run.config).name}  # all that a start killed early leaves
         foreign = min((entry.name for entry in run.path.iterdir() if entry.name not in ours), default=None)
         if foreign is not None:
             raise UserError(
@@ -125,27 +125,27 @@ def claim(run: RunDir, config: Config) -> IO[str]:
             )
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        lock = (run.path / ".lock").open("a+", encoding="utf-8")
+        lock = hold(run.path / _LOCK)
     except OSError as error:
         raise UserError(f"run.dir: {run.path} cannot be written ({error.strerror}); name another folder") from error
+    except Held as holder:
+        raise UserError(f"run.dir: {run.path} is in use by {holder}; wait for it, or name another folder") from holder
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        raise UserError(f"run.dir: {run.path} is in use by {holder}; wait for it, or name another folder") from error
-    os.register_at_fork(after_in_child=lock.close)  # else a loader worker would hold it on when this process is killed
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
-    if run.config.exists():
-        changed = differences(load_run_config(run), config)
-        if changed:
-            raise UserError(
-                f"run.dir: {run.path} is a run of another configuration ({'; '.join(changed)}); "
-                f"name another folder, or set the keys back to continue that run"
-            )
+        if run.config.exists():
+            _refuse_changes(run, config)
+    except UserError:
+        lock.close()
+        raise
     return lock
+
+
+def _refuse_changes(run: RunDir, config: Config) -> None:
+    changed = differences(load_run_config(run), config)
+    if changed:
+        raise UserError(
+            f"run.dir: {run.path} is a run of another configuration ({'; '.join(changed)}); "
+            f"name another folder, or set the keys back to continue that run"
+        )
 
 
 @dataclass(frozen=True)

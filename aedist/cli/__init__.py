@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from aedist.cli import explore, models, runs, shards
-from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, DataDamage, Interrupted, ToldByRankZero, UserError
+from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, FoundByOne, Interrupted, ToldByRankZero, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _tells(error: UserError, rank: str) -> bool:
     """Whether this process is the one to tell a mistake.
 
-    What rank zero found, it tells; damaged data, whoever read it. Any other mistake every process of a machine finds
-    for itself, and the first of each machine tells it, since the next machine's files may differ.
+    What rank zero found, it tells; damaged data or a full disk, whoever came upon it. Any other mistake every process
+    of a machine finds for itself, and the first of each machine tells it, since the next machine's files may differ.
     """
     if isinstance(error, ToldByRankZero):
         return rank == "0"
-    return isinstance(error, DataDamage) or os.environ.get("LOCAL_RANK", rank) == "0"
+    return isinstance(error, FoundByOne) or os.environ.get("LOCAL_RANK", rank) == "0"
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

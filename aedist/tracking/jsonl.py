@@ -7,9 +7,12 @@ that JSON cannot hold are null.
 import json
 import math
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aedist.errors import CannotWrite
 from aedist.tracking.tracker import Record
 
 
@@ -22,18 +25,30 @@ class JsonLines:
         self._file = path.open("a", encoding="utf-8")
 
     def record(self, record: Record) -> None:
-        self._file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
-        self._file.flush()
+        with self._told():
+            self._file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+            self._file.flush()
 
     def picture(self, name: str, path: Path, record: Record) -> None:
         """Pictures are files of their own."""
 
     def sync(self) -> None:
-        os.fsync(self._file.fileno())
+        with self._told():
+            os.fsync(self._file.fileno())
 
     def close(self, exit_code: int) -> None:
         self.sync()
         self._file.close()
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        """A run that cannot keep its records stops."""
+        try:
+            yield
+        except OSError as error:
+            raise CannotWrite(
+                f"{self._file.name}: cannot be written ({error.strerror or error}); make room and start again"
+            ) from error
 
 
 def keep_until(path: Path, step: int) -> None:

@@ -6,6 +6,8 @@ before each checkpoint. An attempt that resumes at a step supersedes what earlie
 """
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aedist.data.loader import StepBatch
+from aedist.errors import CannotWrite
 
 
 def record_type(micro: int) -> np.dtype[Any]:
@@ -25,25 +28,40 @@ class Ledger:
     """The ledger file of one process in one attempt."""
 
     def __init__(self, folder: Path, attempt: int, rank: int, micro: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / f"attempt-{attempt:04d}-rank-{rank:05d}.bin").open("wb")
+        self._path = folder / f"attempt-{attempt:04d}-rank-{rank:05d}.bin"
         self._type = record_type(micro)
+        with self._told():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
 
     def add(self, batch: StepBatch) -> None:
         """Note what a step's micro-batches on this process held."""
         records = np.empty(len(batch.slots), dtype=self._type)
         records["step"], records["slot"], records["sample_ids"] = batch.step, batch.slots, batch.sample_ids.numpy()
-        self._file.write(records.tobytes())
+        with self._told():
+            self._file.write(records.tobytes())
 
     def flush(self) -> None:
         """Make everything noted so far durable."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._told():
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Flush and close."""
         self.flush()
         self._file.close()
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        """A run that cannot keep its proof stops."""
+        try:
+            yield
+        except OSError as error:
+            raise CannotWrite(
+                f"{self._path}: the ledger cannot be written ({error.strerror or error}), and a run without its proof "
+                f"does not go on; make room and start again"
+            ) from error
 
 
 @dataclass(frozen=True)

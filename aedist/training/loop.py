@@ -55,7 +55,7 @@ class Parts:
     evaluate: Callable[[], bool]
     """Evaluate the model as it is; whether it is the best so far."""
     save: Callable[[], None]
-    """Checkpoint the state as it is."""
+    """Checkpoint the state as it is; it may be written while training goes on."""
 
 
 def train(run: Parts) -> bool:
@@ -173,6 +173,7 @@ def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> Non
         {
             "kind": "train",
             **_clock(run, progress.step),
+            "window_steps": len(drained.terms),
             "loss": loss,
             "terms": terms,
             **({"nats": nats, "bits_per_dim": bits_per_dim(nats, run.image_shape)} if nats else {}),

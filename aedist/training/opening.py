@@ -8,7 +8,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import torch
 
@@ -18,6 +17,7 @@ from aedist.config import Config
 from aedist.data.loader import Split
 from aedist.errors import UserError
 from aedist.keys import torch_seed
+from aedist.lease import Hold
 from aedist.models import count_parameters
 from aedist.place import Place
 from aedist.rundir import RunDir, Start, begin_attempt, check_data, claim, read_environment
@@ -60,7 +60,7 @@ def open_run(
     last_step: int,
     place: Place,
     say: Callable[[str], None],
-) -> tuple[Opening, IO[str]]:
+) -> tuple[Opening, Hold]:
     """Rank zero's part: check the shards, take the directory, find the checkpoint, note the attempt.
 
     Returns:

@@ -4,16 +4,17 @@ Running it again continues: the directory knows its newest sound checkpoint, and
 position there is.
 """
 
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from aedist.architecture import check_micro_batch, sketch_model
 from aedist.cadence import make_cadence, micro_batches_a_round
-from aedist.checkpoint import keep, load_checkpoint, save_checkpoint
+from aedist.checkpoint import load_checkpoint
 from aedist.config import Config
 from aedist.configfile import result_keys
 from aedist.data.loader import Split
@@ -21,6 +22,7 @@ from aedist.data.plan import Plan, assigned, make_plan
 from aedist.data.source import is_resident, open_batches, open_split
 from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, UserError
 from aedist.export import export
+from aedist.lease import Hold
 from aedist.modelconfig import has_posterior, model_options
 from aedist.models.norm import batch_norms
 from aedist.objective import make_objective
@@ -40,6 +42,7 @@ from aedist.training.opening import Opening, fresh_state, open_run
 from aedist.training.periodic import PeriodicEvaluation, networks_in_training
 from aedist.training.reduction import make_reduction
 from aedist.training.state import TrainState
+from aedist.training.writer import CheckpointWriter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,7 +96,7 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
 
     # where it goes on
     run, state = RunDir(Path(config.run.dir)), fresh_state(config, split, place)
-    locks: list[IO[str]] = []
+    locks: list[Hold] = []
 
     def open_on_rank_zero() -> Opening:
         opening, lock = open_run(config, run, (split, evaluated), state, cadence.last_step, place, say)
@@ -110,6 +113,7 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     if not opening.is_finished:
         tracker = _open_tracker(config, run, opening, plan, cadence.last_step, state, place, console)
         ledger = Ledger(run.ledger, opening.attempt, place.rank, plan.micro)
+        writer = CheckpointWriter(run.checkpoints, config.train.keep_last, state, ledger, tracker, place, say)
         exit_code = EXIT_FAULT
         try:
             with Interrupts(place) as interrupts:
@@ -142,13 +146,16 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
                     tracker=tracker,
                     interrupts=interrupts,
                     evaluate=PeriodicEvaluation(config, evaluated, plan, place, state, tracker, run, networks),
-                    save=lambda: _save(run, config.train.keep_last, state, ledger, tracker, place),
+                    save=writer.save,
                 )
                 finished = train(parts)
+                writer.finish()  # while signals are noted still: a second one must not cut it short
             exit_code = 0 if finished else EXIT_INTERRUPTED
         finally:
-            ledger.close()
-            tracker.close(exit_code)
+            with ExitStack() as closing:  # from the last to the first, each even if another fails
+                closing.callback(tracker.close, exit_code)
+                closing.callback(ledger.close)
+                closing.callback(writer.close)
         place.wait_for_all()  # a launcher ends the others when the first one leaves
         if not finished:
             raise Interrupted(
@@ -210,19 +217,6 @@ def _perceptual(config: Config, cache: Path, dtype: torch.dtype) -> nn.Module | 
     from aedist.perceptual import load_perceptual  # noqa: PLC0415 (a second, and few runs need it)
 
     return load_perceptual(config.objective.lpips_net, cache, torch.device("cpu"), dtype)
-
-
-def _save(run: RunDir, keep_last: int, state: TrainState, ledger: Ledger, tracker: Tracker, place: Place) -> None:
-    """Checkpoint the state. It vouches for every process's ledger and for the records, so they are durable first."""
-    ledger.flush()
-    tracker.sync()
-    place.wait_for_all()
-
-    def save_on_rank_zero() -> None:
-        save_checkpoint(run.checkpoints, state.progress.step, state.tensors(), state.numbers())
-        keep(run.checkpoints, keep_last, state.progress.best_step)
-
-    place.from_rank_zero(save_on_rank_zero)
 
 
 def _open_tracker(

@@ -59,10 +59,10 @@ class TrainState:
             follow(self.average, self.model, decay_at(self.ema_decay, self.progress.step + 1))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """The state's tensors on the CPU: a group a file, each tensor by name."""
+        """A copy of the state's tensors on the CPU, which training does not touch: a group a file, each by name."""
         moments = self.optimizer.state_dict()["state"]
         optimizer = {
-            f"{name}.{entry}": torch.as_tensor(value).detach().cpu().contiguous()
+            f"{name}.{entry}": _copied(torch.as_tensor(value))
             for number, name in enumerate(self._parameter_names())
             if number in moments
             for entry, value in moments[number].items()
@@ -78,8 +78,9 @@ class TrainState:
         """Take over what ``tensors`` and ``numbers`` gave.
 
         Raises:
-            KeyError, RuntimeError: if they belong to another model or optimiser.
+            KeyError, TypeError, RuntimeError: if they belong to another model, optimiser or version.
         """
+        progress = _progress_of(numbers["progress"])
         self.model.load_state_dict(tensors["model"])
         if self.average is not None:
             self.average.load_state_dict(tensors["ema"])
@@ -88,14 +89,17 @@ class TrainState:
         self.optimizer.load_state_dict(fresh)
         if self.scaler and numbers["scaler"]:
             self.scaler.load_state_dict(numbers["scaler"])
-        self.progress = Progress(**numbers["progress"])
+        self.progress = progress
 
     def _moments_by_number(self, optimizer: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         numbers = {name: number for number, name in enumerate(self._parameter_names())}
+        shapes = {name: parameter.shape for name, parameter in self.model.named_parameters()}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in optimizer.items():
             parameter, _, entry = name.rpartition(".")
             moments.setdefault(numbers[parameter], {})[entry] = tensor
+            if tensor.dim() and tensor.shape != shapes[parameter]:
+                raise RuntimeError(f"{name} has shape {list(tensor.shape)}, not {list(shapes[parameter])}")
         return moments
 
     def _parameter_names(self) -> list[str]:
@@ -103,5 +107,29 @@ class TrainState:
         return [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
 
 
+def _progress_of(numbers: dict[str, Any]) -> Progress:
+    """The progress that plain numbers spell.
+
+    Raises:
+        TypeError: if they do not.
+    """
+    for name in ("epoch_sums", "metrics"):
+        if not isinstance(numbers[name], dict):
+            raise TypeError(f"its {name} have no names")
+    progress = Progress(**numbers)
+    counts = [progress.step, progress.skipped_steps, progress.bad_in_a_row, progress.best_step or 0]
+    sums = [*progress.epoch_sums.values(), progress.epoch_seconds, progress.best_value or 0.0]
+    measured = [value for value in progress.metrics.values() if value is not None]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise TypeError("its steps are not whole numbers")
+    if not all(type(value) in (int, float) for value in [*sums, *measured]):
+        raise TypeError("its sums are not numbers")
+    return progress
+
+
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return {name: _copied(tensor) for name, tensor in model.state_dict().items()}
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
