@@ -17,7 +17,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aedist.assets import fetch
-from aedist.cli.launcher import cache_folder
 from aedist.errors import UserError
 from aedist.packages import from_source_package
 from aedist.perceptual import SMALLEST_SIDE, Perceptual, assemble, check_shape, load_perceptual
@@ -25,6 +24,7 @@ from aedist.routes import RouteError, from_file, from_file_on_web
 from aedist.weights import BACKBONES, NETWORKS, weights_path
 from aedist.weights.lpips import LAYERS, from_pickle, from_torch
 from aedist.weights.network import collection_of, to_safetensors
+from realweights import cache_with
 
 CPU = torch.device("cpu")
 SHAPES = {  # (out, in, kernel) of each convolution, as the papers give them
@@ -191,10 +191,8 @@ def test_missing_and_wrong_weights_are_refused(tmp_path: Path) -> None:
             load_perceptual(net, tmp_path, CPU, torch.float32)
 
 
-def test_the_real_weights_where_they_were_fetched() -> None:
-    cache = cache_folder()
-    if not all(weights_path(net, cache).is_file() for net in BACKBONES):
-        pytest.skip("the weights are not in the cache; 'aedist fetch lpips lpips-vgg' gets them")
+def test_the_real_weights() -> None:
+    cache = cache_with(*NETWORKS)
     for net in BACKBONES:
         ours = load_perceptual(net, cache, CPU, torch.float32)
         assert isinstance(ours, Perceptual)
