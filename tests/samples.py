@@ -72,6 +72,8 @@ def write_config(path: Path, shards: Path, run: Path, **sections: dict[str, obje
         "track": {"wandb": "disabled"},
     }
     for section, keys in sections.items():
+        if section == "model" and "kind" in keys:  # another kind has other keys
+            values["model"] = {}
         values.setdefault(section, {}).update(keys)
     path.write_text(yaml.safe_dump(values))
     return path

@@ -24,7 +24,8 @@ from aedist.data.source import open_split
 from aedist.data.store import ShardStore
 from aedist.errors import EXIT_USER_ERROR, UserError
 from aedist.evaluation.metrics import METRICS, measure
-from aedist.evaluation.run import EvaluationPlan, evaluate
+from aedist.evaluation.gather import EvaluationPlan
+from aedist.evaluation.run import evaluate, pixel_metrics
 from aedist.evaluation.showcase import classes_in_turn, reconstructions, spread
 from aedist.evaluation.verb import evaluate_run
 from aedist.models.output import Output
@@ -73,25 +74,10 @@ def copy(trained: Path, tmp_path: Path) -> Path:
 
 
 def evaluate_alone(run: Path, which: str = "last", split: str | None = None, images: int | None = None) -> Any:
-    told = list[str]()
-    path = evaluate_run(run, which, split, images, Asked(), told.append)
+    """The record of an evaluation in this process, without the networks that have to be fetched."""
+    path = evaluate_run(run, which, split, images, Asked(), lambda _: None, run / "no-cache", [])
     assert path == run / "evaluation" / "comprehensive_evaluation.json"
-    assert len(told) == 1 + len(METRICS)
     return json.loads(path.read_text())
-
-
-def test_the_file_is_byte_identical_for_any_number_of_processes(trained: Path, tmp_path: Path) -> None:
-    """23 images in 6 batches; then 3 images in one batch, which leaves processes without any."""
-    file = trained / "evaluation" / "comprehensive_evaluation.json"
-    for images, worlds in (((), (1, 2, 3, 4)), (("--images", 3), (1, 3)), (("--images", 1), (1, 2))):
-        found = set[bytes]()
-        for world in worlds:
-            file.unlink(missing_ok=True)
-            run(tmp_path, world, "evaluate", trained, *images)
-            found.add(file.read_bytes())
-        assert len(found) == 1, f"{images} on {worlds}"
-        record = json.loads(found.pop())
-        assert record["data"]["num_images"] == (images[1] if images else 23)
 
 
 def test_the_numbers_are_those_of_the_checkpoints_model_on_every_image(trained: Path, shards: Path) -> None:
@@ -147,13 +133,13 @@ def test_a_damaged_checkpoint_is_passed_over_for_last_and_named_when_asked_for(c
     with pytest.raises(UserError, match=r"model.safetensors: has 0 bytes"):
         evaluate_alone(copy, "16")
     told = list[str]()
-    evaluate_run(copy, "last", None, None, Asked(), told.append)
+    evaluate_run(copy, "last", None, None, Asked(), told.append, copy / "no-cache")
     assert "looking for the one before" in told[0]
     assert told[1].startswith("evaluating step-000000012")
 
 
-@pytest.mark.parametrize("images", [0, -3])
-def test_a_number_of_images_below_one_is_refused(trained: Path, images: int) -> None:
+@pytest.mark.parametrize("images", [-1, -3])
+def test_a_number_of_images_below_zero_is_refused(trained: Path, images: int) -> None:
     with pytest.raises(UserError, match=f"--images: {images} is refused"):
         evaluate_alone(trained, images=images)
 
@@ -229,32 +215,16 @@ def batches_of(split: Split, stretches: list[Stretch]) -> Iterator[tuple[Stretch
     return read_stretches(split, stretches, 0)
 
 
-@pytest.mark.parametrize(
-    ("stretches", "words"),
-    [
-        ([(0, 4), (8, 10)], "4 images were not measured exactly once, the first is 4"),
-        ([(0, 4), (4, 8), (4, 8), (8, 10)], "4 images were not measured exactly once, the first is 4"),
-        ([(0, 4), (3, 10)], "1 images were not measured exactly once, the first is 3"),
-        ([], "10 images were not measured exactly once, the first is 0"),
-    ],
-)
-def test_gaps_and_repeats_are_refused(shards: Path, stretches: list[Stretch], words: str) -> None:
-    split, plan = open_split(str(shards), "test"), EvaluationPlan(10, 4)
-    assert len(evaluate(Half(), batches_of(split, plan.batches(0, 1)), plan, ALONE)["mse"]) == plan.num_images
-    with pytest.raises(RuntimeError, match=words):
-        evaluate(Half(), batches_of(split, stretches), plan, ALONE)
-
-
 def test_the_model_is_called_in_evaluation_mode_on_batches_of_fixed_size(shards: Path) -> None:
     split, plan, model = open_split(str(shards), "test"), EvaluationPlan(10, 4), Half()
-    found = evaluate(model, batches_of(split, plan.batches(0, 1)), plan, ALONE)
+    found = evaluate(model, batches_of(split, plan.batches(0, 1)), plan, ALONE, [pixel_metrics])
     assert model.calls == [(False, 4), (False, 4), (False, 2)]
     assert model.training
     x = np.stack([image(2, number) for number in range(10)]) / 255
     halved = np.round(x.astype(np.float32) * np.float32(0.5) * 255).astype(np.float64) / 255
     np.testing.assert_allclose(found["mse"], ((x - halved) ** 2).mean((1, 2, 3)), atol=1e-4)
     model.eval()
-    evaluate(model, batches_of(split, plan.batches(0, 1)), plan, ALONE)
+    evaluate(model, batches_of(split, plan.batches(0, 1)), plan, ALONE, [pixel_metrics])
     assert not model.training
 
 

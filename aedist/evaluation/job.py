@@ -163,11 +163,16 @@ def _fit_baselines(job: Job) -> Baselines | None:
 def _baseline_metrics(job: Job, found: Baselines) -> Measure:
     """Each metric of each baseline's reconstruction of an image, as ``NAME/METRIC``."""
     lpips = job.networks.lpips
-    distance = None if lpips is None else lpips_distance(lpips, job.trained.config.evaluate.lpips_net)
+    look = None if lpips is None else lpips_distance(lpips, job.trained.config.evaluate.lpips_net)
+
+    def distance(images_bhwc: Tensor, reconstruction_bhwc: Tensor) -> Tensor:
+        assert look is not None  # noqa: S101 (only called where it is there)
+        with job.costs.of("LPIPS"):
+            return look(images_bhwc, reconstruction_bhwc)
 
     def metric(seen: Seen) -> Rows:
         with seen.costs.of("baselines"):
-            return baselines.measure(found, seen.images_bhwc, measure, distance)
+            return baselines.measure(found, seen.images_bhwc, measure, distance if look else None)
 
     return metric
 

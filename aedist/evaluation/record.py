@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedist.data.store import ShardStore
-from aedist.evaluation import baselines, distances, generation, latents, metrics, probe, summary, verdict
+from aedist.evaluation import baselines, distances, generation, latents, metrics, probe, scales, summary, verdict
 from aedist.evaluation.job import Job, Measured
 from aedist.evaluation.labels import labels_of_first
 from aedist.evaluation.networks import lpips_definition
@@ -21,6 +21,8 @@ from aedist.models import count_parameters
 from aedist.rundir import read_environment
 
 FORMAT = 2
+OF_IMAGES = (*metrics.METRICS, "lpips", "rate")
+"""The metrics of single images, in the order of the record."""
 
 
 def make_record(job: Job, measured: Measured) -> dict[str, Any]:
@@ -46,11 +48,11 @@ def make_record(job: Job, measured: Measured) -> dict[str, Any]:
             "latent_numbers": generation.latent_numbers(trained),
         },
     }
-    names = [name for name in metrics.HIGHER_IS_BETTER if name in measured.rows]
-    values = {name: measured.rows[name].numpy() for name in names or metrics.METRICS} if plan.num_images else {}
-    record["metrics"] = {
-        name: summary.summarise(values.get(name, np.empty(0)), seed) for name in names or metrics.METRICS
-    }
+    values = {name: measured.rows[name].numpy() for name in OF_IMAGES if name in measured.rows}
+    if not plan.num_images:
+        values = {name: np.empty(0) for name in metrics.METRICS}
+    with job.costs.of("summaries"):
+        record["metrics"] = {name: summary.summarise(of, seed) for name, of in values.items()}
     warnings += [
         f"{name}: of {int((~np.isfinite(of)).sum()):,} of {len(of):,} images it is not a number, so there is no mean; "
         f"the first is image {int(np.flatnonzero(~np.isfinite(of))[0])}."
@@ -67,7 +69,7 @@ def make_record(job: Job, measured: Measured) -> dict[str, Any]:
     record["verdicts"] = verdict.judge(record)
     record["bottom_line"] = verdict.bottom_line(record, record["verdicts"])
     record["definitions"] = _definitions(job)
-    record["higher_is_better"] = metrics.HIGHER_IS_BETTER
+    record["higher_is_better"] = metrics.HIGHER_IS_BETTER | {"lpips": False} | distances.HIGHER_IS_BETTER
     return record
 
 
@@ -144,6 +146,6 @@ def _definitions(job: Job) -> dict[str, str]:
         **metrics.DEFINITIONS,
         "lpips": lpips_definition(config.lpips_net),
     }
-    for part in (distances, generation, latents, probe, baselines, summary, verdict):
+    for part in (distances, generation, latents, probe, baselines, summary, scales):
         found |= part.DEFINITIONS
     return found

@@ -7,9 +7,10 @@ images, writes, draws and tells the trackers, and the others wait for it as long
 
 import json
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -69,7 +70,7 @@ def evaluate_run(
         if place.is_zero:
             record = make_record(job, measured)
             with job.costs.of("pictures"):
-                pictures = draw_pictures(job, measured, record)
+                pictures = draw_pictures(job, measured)
             write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")  # where it is, everything is
             costs = job.costs.facts() | facts_of_place(job)
             costs |= {"host": socket.gethostname(), "threads": torch.get_num_threads()}
@@ -83,5 +84,19 @@ def evaluate_run(
     return path
 
 
-def in_words(record: dict) -> list[str]:
-    return []
+def in_words(record: Mapping[str, Any]) -> Iterator[str]:
+    """The record in lines that fit a terminal."""
+    for name, summary in record["metrics"].items():
+        yield f"{name:5} {_number(summary['mean'])} ± {_number(summary['std'])}"
+    for block in record["distributions"].values():
+        found = f"FID {_number(block['fid'])}, KID {_number(block['kid']['mean'])}"
+        yield f"{block['words']}: {found} (N = {block['num_images']:,})"
+    for name, block in record["baselines"].items():
+        if block["metrics"]:
+            yield f"{name.replace('_', ' ')}: mse {_number(block['metrics']['mse']['mean'])}"
+    yield from (f"warning: {warning}" for warning in record["warnings"])
+    yield record["bottom_line"]
+
+
+def _number(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.6f}"

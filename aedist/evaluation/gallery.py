@@ -1,0 +1,86 @@
+"""The pictures of an evaluation, drawn by rank zero: what the numbers are about."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from aedist.data.store import ShardStore
+from aedist.density import Density
+from aedist.evaluation.figures import histograms, kl_bars
+from aedist.evaluation.generation import decode_draws, describe, latent_shape
+from aedist.evaluation.job import Job, Measured
+from aedist.evaluation.labels import labels_of_first
+from aedist.evaluation.latentmap import latent_map
+from aedist.evaluation.latents import active_units
+from aedist.evaluation.record import OF_IMAGES
+from aedist.evaluation.showcase import classes_in_turn, columns, reconstructions, samples, spread, where_errors_are
+from aedist.pictures import save_picture
+
+_SAMPLE_ROWS = 4
+_TITLES = {
+    "reconstructions": "the first images of each class in turn",
+    "best": "the lowest mean squared errors",
+    "median": "the middle mean squared errors",
+    "worst": "the highest mean squared errors",
+}
+
+
+def draw_pictures(job: Job, measured: Measured) -> list[Path]:
+    """Draw and save every picture; those of an earlier evaluation that this one does not have are removed.
+
+    Returns:
+        the files.
+    """
+    folder, made = job.trained.run.evaluation, dict[str, Image]()
+    if job.plan.num_images:
+        made |= _of_images(job, measured) | _of_encodings(job, measured)
+    for name, density in measured.densities.items():
+        made[f"samples_{name}"] = _samples(job, name, density)
+    for path in folder.glob("*.png"):
+        if path.stem not in made:
+            path.unlink()
+    return [save_picture(picture, folder / f"{name}.png") for name, picture in made.items()]
+
+
+def _of_images(job: Job, measured: Measured) -> dict[str, Image]:
+    """The reconstructions of some of each class, the best, median and worst by squared error, and the metrics."""
+    trained = job.trained
+    split, model, device = trained.split, trained.model, trained.place.device
+    store = ShardStore(split.folder, split.index)
+    errors = measured.rows["mse"].numpy()
+    lowest, middle, highest = spread(errors, columns(split.index))
+    chosen = {"reconstructions": classes_in_turn(store), "best": lowest, "median": middle, "worst": highest}
+    name = f"{split.index.name} {split.index.split}, {trained.checkpoint.name}"
+    made: dict[str, Image] = {}
+    for kind, ids in chosen.items():
+        labels = () if kind == "reconstructions" else tuple(f"{errors[one]:.4f}" for one in ids)
+        made[kind] = reconstructions(model, device, store, ids, f"{name}: {_TITLES[kind]}", labels)
+    made["errors"] = where_errors_are(model, device, store, errors, f"{name}: where the errors are")
+    values = {metric: measured.rows[metric].numpy() for metric in OF_IMAGES if metric in measured.rows}
+    made["histograms"] = histograms(values, f"{name}, N = {len(errors):,}")
+    return made
+
+
+def _of_encodings(job: Job, measured: Measured) -> dict[str, Image]:
+    """The map of the encodings, and of a variational model what each number costs."""
+    split, made = job.trained.split, dict[str, Image]()
+    name, z_nd = f"{split.index.name} {split.index.split}", measured.rows["encodings"]
+    labels: NDArray[np.int64] = labels_of_first(ShardStore(split.folder, split.index), len(z_nd))
+    found = latent_map(z_nd.numpy(), labels, split.index.classes, job.trained.config.run.seed, name)
+    if found is not None:
+        made["latents"] = found
+    if "kl" in measured.rows:
+        title = f"{name}: KL of each number to N(0, 1), mean over {len(z_nd):,} images"
+        kl_d = measured.rows["kl"].double().mean(0).numpy()
+        made["kl"] = kl_bars(kl_d, active_units(z_nd).numpy(), title)
+    return made
+
+
+def _samples(job: Job, name: str, density: Density) -> Image:
+    trained = job.trained
+    number = _SAMPLE_ROWS * columns(trained.split.index)
+    images, _ = decode_draws(trained, density, (0, number), latent_shape(trained), trained.config.run.seed)
+    words = describe(name, job.fit_split, job.num_fitted)
+    return samples(images.cpu().numpy(), f"{trained.checkpoint.name}: {words}")
