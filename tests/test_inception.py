@@ -1,4 +1,4 @@
-"""The features are torch-fidelity's on the same weights; these are the same by every route, and nothing else is taken."""
+"""FID's features are torch-fidelity's on the same weights, which are the same by every route; nothing replaces them."""
 
 import hashlib
 import io
