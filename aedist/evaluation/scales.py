@@ -42,10 +42,10 @@ class Scale:
         return f"good {'from' if self.bounds[0] < self.bounds[-1] else 'below'} {self.bounds[2]:g}{unit}"
 
 
-_OWN = (
-    "as a set, they do not look like the data",
-    "they resemble the data, but are told apart",
-    "they look like the data",
+_OF_SETS = (
+    "a network tells them from the data at once",
+    "a network sees that they resemble the data",
+    "to a network they are near the data",
 )
 
 SCALES = {
@@ -60,10 +60,10 @@ SCALES = {
         "to the eye of a network, reconstructions are other pictures than their originals",
         "a network sees clear differences from the originals", "a network sees little difference from the originals",
     )),
-    "fid": Scale("FID of reconstructions", "", (90, 70, 50, 10), "likeness", _OWN),
-    "kid": Scale("KID of reconstructions", "", (0.1, 0.06, 0.03, 0.005), "likeness", _OWN),
-    "fid_of_samples": Scale("FID of samples", "", (90, 70, 50, 10), "samples", _OWN),
-    "kid_of_samples": Scale("KID of samples", "", (0.1, 0.06, 0.03, 0.005), "samples", _OWN),
+    "fid": Scale("FID of reconstructions", "", (90, 70, 50, 10), "likeness", _OF_SETS),
+    "kid": Scale("KID of reconstructions", "", (0.1, 0.06, 0.03, 0.005), "likeness", _OF_SETS),
+    "fid_of_samples": Scale("FID of samples", "", (90, 70, 50, 10), "samples", _OF_SETS),
+    "kid_of_samples": Scale("KID of samples", "", (0.1, 0.06, 0.03, 0.005), "samples", _OF_SETS),
     "active_dimensions": Scale("Numbers in use", "%", (25, 50, 75, 95), "numbers"),
     "active_units": Scale("Active units", "%", (10, 25, 50, 90), "units"),
     "prior_gap": Scale("Gap to the prior", "nats a number", (1, 0.3, 0.1, 0.02), "gap", (

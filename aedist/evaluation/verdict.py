@@ -80,13 +80,14 @@ def _of_set(record: Mapping[str, Any], kind: str, ending: str, of: str) -> Itera
     limit = f"{times:.1f} times that of the reconstructions, so {blamed} limits them" if math.isfinite(times) else ""
     strange = _STRANGE if is_grey(record) and not ending else ""
     fid, kid = number(record, "distributions", kind, "fid"), number(record, "distributions", kind, "kid", "mean")
+    is_biased = not num_images > FEATURES_OF_FID
+    told_with = "kid" if is_biased or not math.isfinite(fid) else "fid"
     for name, value in (("fid", fid), ("kid", kid)):
-        is_first = name == "fid" or not math.isfinite(fid)
-        for found in _maybe(record, name + ending, value, *((limit, strange) if is_first else ())):
+        for found in _maybe(record, name + ending, value, *((limit, strange) if name == told_with else ())):
             found["label"] += of
             if found["next"] and decoder_limits:
                 found["next"] = next_thing("likeness", record)
-            if name == "fid" and not num_images > FEATURES_OF_FID:
+            if name == "fid" and is_biased:
                 count = f"{num_images:,.0f}" if num_images >= 0 else "so few"
                 found |= {"word": None, "next": None}
                 found["reason"] = (

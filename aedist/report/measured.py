@@ -117,8 +117,8 @@ def comparison(run: Run) -> dict[str, Any]:
     """The model and the baselines by the means of the metrics they share; empty without a baseline.
 
     Returns:
-        ``metrics`` (names), ``rows`` (each ``label, note, cells``: text and whether it is the best of its column, for
-        which a codec that took more bytes than an encoding does not stand).
+        ``metrics`` (names), ``rows`` (each ``label, note, is_fair, cells``: text and whether it is the best of its
+        column). It is not fair that a codec took more bytes than an encoding has.
     """
     metrics, baselines = _object(run.evaluation, "metrics"), _object(run.evaluation, "baselines")
     order = [
@@ -141,7 +141,14 @@ def comparison(run: Run) -> dict[str, Any]:
         ]
         told = _object(baselines, kind)
         notes = [str(told[part]) for part in ("words", "note") if told.get(part)]
-        rows.append({"label": _label(kind, told), "note": " ".join(_sentence(note) for note in notes), "cells": cells})
+        rows.append(
+            {
+                "label": _label(kind, told),
+                "note": " ".join(_sentence(note) for note in notes),
+                "cells": cells,
+                "is_fair": row in fair,
+            }
+        )
     return {"metrics": names, "rows": rows}
 
 

@@ -11,7 +11,10 @@ from markupsafe import Markup, escape
 
 from aedist.report.read import Run, number
 
-_KEYS = re.compile(r"\b((?:batch|data|evaluate|model|objective|optim|train)\.[a-z_]+(?:=[\w.-]*\w)?|configs/\w+\.yaml)")
+_KEYS = re.compile(
+    r"\b((?:batch|data|evaluate|model|objective|optim|train)\.[a-z_]+(?:=[\w.-]*\w)?|configs/\w+\.yaml"
+    r"|aedist fetch \w+|aedist sample RUN --from \w+)"
+)
 NOTHING = "\N{EN DASH}"
 SPACE = "\N{NO-BREAK SPACE}"
 
