@@ -20,15 +20,13 @@ from aedist.evaluation.gather import EvaluationPlan
 from aedist.evaluation.verb import evaluate_run
 from aedist.place import Asked
 from aedist.shards.describe import index_folder
-from aedist.trained import Trained, open_trained
+from aedist.trained import open_trained
 from processes import run
 from realweights import cache_with
 from samples import SHAPE, image, png, write_config, write_split, write_tar
 
-VAE = {
-    **{"kind": "residual", "latent": "vector", "latent_dim": 4, "posterior": "gaussian"},
-    **{"patch": 2, "channels": [8, 8], "blocks": 1},
-}
+VAE = {"kind": "residual", "latent": "vector", "latent_dim": 4, "posterior": "gaussian"}
+VAE |= {"patch": 2, "channels": [8, 8], "blocks": 1}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +84,7 @@ def test_features_too_are_the_same_on_two_processes(vae: Path, tmp_path: Path) -
     assert record["missing"] == {}
     assert record["metrics"]["lpips"]["mean"] > 0
     reconstructions = record["distributions"]["reconstructions"]
-    assert (reconstructions["num_images"], reconstructions["reference"]) == (3, "the first 3 originals of shards/test")
+    assert (reconstructions["num_images"], reconstructions["reference"]) == (3, "the first 3 originals of blobs/test")
     assert reconstructions["fid"] > 0
     assert any("singular" in flag for flag in reconstructions["flags"])
     costs = json.loads((copy / "evaluation" / "costs.json").read_text())
@@ -138,7 +136,7 @@ def test_constant_and_equal_images_end_in_defined_values(
     record = json.loads(path.read_text())
     for name in ("mse", "mae", "psnr", "ssim", "rate"):
         assert np.isfinite(record["metrics"][name]["mean"])
-        assert record["metrics"][name]["std"] == 0
+        assert record["metrics"][name]["std"] == pytest.approx(0, abs=1e-9)
     assert record["latents"]["dimensions"] == 4
     assert not any(np.isnan(value) for value in numbers_in(record)), "what is no number is null"
     if number > 1:
@@ -182,7 +180,7 @@ def test_every_evaluation_has_a_line_in_the_runs_history(vae: Path, tmp_path: Pa
     first, second = record_of(copy, 5), record_of(copy, 8)
     lines = [json.loads(line) for line in (copy / "evaluation" / "evaluations.jsonl").read_text().splitlines()]
     assert [line["num_images"] for line in lines] == [5, 8]
-    assert [line["metrics"]["mse"] for line in lines] == [first["metrics"]["mse"]["mean"], second["metrics"]["mse"]["mean"]]
+    assert [line["metrics"]["mse"] for line in lines] == [one["metrics"]["mse"]["mean"] for one in (first, second)]
 
 
 def test_a_key_that_made_the_model_is_refused(vae: Path) -> None:

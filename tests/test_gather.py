@@ -1,4 +1,4 @@
-"""Rows that any number of real processes measured are on rank zero in order, each once, or all are told what is wrong."""
+"""Rows that real processes measured are on rank zero in order, each once; or all are told what is wrong."""
 
 import multiprocessing
 import socket

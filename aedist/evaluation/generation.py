@@ -19,6 +19,8 @@ from aedist.evaluation.costs import Costs
 from aedist.evaluation.gather import EvaluationPlan, Rows, gather
 from aedist.evaluation.run import encodings, evaluate, read_batches
 from aedist.models.output import is_variational
+from aedist.progress import now_and_then
+from aedist.tracking.console import say_nothing
 from aedist.trained import Trained
 
 COMPONENTS = 10
@@ -110,6 +112,7 @@ def features_of_draws(
     inception: Callable[[Tensor], Tensor],
     seed: int,
     costs: Costs,
+    say: Callable[[str], None] = say_nothing,
 ) -> Tensor | None:
     """The features of decoded draws in order, float32 (n, 2048), on rank zero; None on the others.
 
@@ -121,8 +124,9 @@ def features_of_draws(
         inception: uint8 images to features.
         seed: names the draws.
         costs: told how long each part takes.
+        say: told how far it is, now and then.
     """
-    place = trained.place
+    place, progress = trained.place, now_and_then(say)
 
     def pieces() -> Iterator[tuple[Stretch, Rows]]:
         for stretch in plan.batches(place.rank, place.world):
@@ -131,6 +135,7 @@ def features_of_draws(
             with costs.of("Inception"):
                 found = inception(images).where(is_finite[:, None], torch.nan).cpu()
             yield stretch, {"features": found}
+            progress(f"looked at {stretch[1]:,} of {plan.num_images:,} samples")
 
     return gather(pieces(), plan.num_images, place, "samples").get("features")
 

@@ -27,7 +27,7 @@ from aedist.evaluation.generation import (
 )
 from aedist.evaluation.metrics import measure
 from aedist.evaluation.networks import Networks, features, lpips_distance, lpips_metric, open_networks
-from aedist.evaluation.run import Measure, Seen, encodings, evaluate, pixel_metrics, rates, read_batches
+from aedist.evaluation.run import Measure, Seen, encodings, evaluate, pixel_metrics, rates, read_batches, telling
 from aedist.trained import Trained, open_another_split
 
 
@@ -123,7 +123,9 @@ def measure_all(job: Job) -> Measured:
         if job.networks.inception is not None and job.compared.num_images:
             for name, density in densities.items():
                 say(f"drawing {job.compared.num_images:,} samples: {name}")
-                drawn = features_of_draws(trained, density, job.compared, shape, job.networks.inception, seed, costs)
+                drawn = features_of_draws(
+                    trained, density, job.compared, shape, job.networks.inception, seed, costs, say
+                )
                 if drawn is not None:
                     seen[name] = drawn
     return Measured(rows, fitted, seen, found, densities, without)
@@ -132,7 +134,7 @@ def measure_all(job: Job) -> Measured:
 def _pass(job: Job, plan: EvaluationPlan, measures: list[Measure]) -> dict[str, Tensor]:
     trained = job.trained
     batches = read_batches(trained.split, plan, trained.place, trained.config.data.workers)
-    return evaluate(trained.model, batches, plan, trained.place, measures, job.costs)
+    return evaluate(trained.model, telling(batches, plan, job.say), plan, trained.place, measures, job.costs)
 
 
 def _fit_pass(job: Job) -> dict[str, Tensor]:

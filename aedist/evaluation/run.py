@@ -18,6 +18,7 @@ from aedist.evaluation.metrics import METRICS, measure
 from aedist.models.output import Output
 from aedist.objective import rate
 from aedist.place import Place
+from aedist.progress import now_and_then
 
 Batches = Iterable[tuple[Stretch, Tensor]]
 """Evaluation batches: (first id, last id not included) and uint8 (n, H, W, C)."""
@@ -54,6 +55,14 @@ def first_of(batches: Batches, count: int) -> Iterator[tuple[Stretch, Tensor]]:
     for (first, last), images in batches:
         if first < count:
             yield (first, min(last, count)), images[: count - first]
+
+
+def telling(batches: Batches, plan: EvaluationPlan, say: Callable[[str], None]) -> Iterator[tuple[Stretch, Tensor]]:
+    """The batches as they are, with a line now and then."""
+    progress = now_and_then(say)
+    for (first, last), images in batches:
+        yield (first, last), images
+        progress(f"measured {last:,} of {plan.num_images:,}")
 
 
 def evaluate(

@@ -69,6 +69,7 @@ def evaluate_run(
         measured = measure_all(job)
         if place.is_zero:
             record = make_record(job, measured)
+            run.evaluation.mkdir(parents=True, exist_ok=True)
             with job.costs.of("pictures"):
                 pictures = draw_pictures(job, measured)
             write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")  # where it is, everything is

@@ -1,26 +1,24 @@
 """Reconstructions: originals above what comes back of them, chosen ones or the best, the median and the worst."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
-from torch import Tensor
 
-from aedist.data.loader import Stretch, cut
+from aedist.data.loader import cut
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.evaluation.gather import EvaluationPlan
 from aedist.evaluation.metrics import DEFINITIONS
-from aedist.evaluation.run import Batches, evaluate, pixel_metrics, read_batches
+from aedist.evaluation.run import evaluate, pixel_metrics, read_batches, telling
 from aedist.evaluation.showcase import classes_in_turn, columns, spread
 from aedist.evaluation.summary import summarise
 from aedist.explore.encodings import check_ids, decode_images, encode_ids, image_errors
 from aedist.explore.limits import check_count, check_number
 from aedist.explore.record import facts, title
 from aedist.pictures import grid
-from aedist.progress import now_and_then
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained
 
@@ -61,7 +59,7 @@ def reconstruct(
     else:
         plan = EvaluationPlan(min(num_images or total, total), trained.config.evaluate.batch)
         say(f"reconstructing {plan.num_images:,} of {total:,} images of {split.index.name}/{split.index.split}")
-        batches = _told(read_batches(split, plan, trained.place, trained.config.data.workers), plan, say)
+        batches = telling(read_batches(split, plan, trained.place, trained.config.data.workers), plan, say)
         errors = evaluate(trained.model, batches, plan, trained.place, [pixel_metrics])["mse"].numpy()
         lowest, middle, highest = spread(errors, columns(split.index))
         chosen = {"each class in turn": classes_in_turn(store), "best": lowest, "median": middle}
@@ -84,11 +82,3 @@ def reconstruct(
         numbers["shown"][name] = {"sample_ids": ids, "mse": shown_errors}
     numbers["definitions"] = {"mse": DEFINITIONS["mse"]}
     return grid(rows, row_labels, (), title(trained, "reconstructions, mean squared errors"), cell_labels), numbers
-
-
-def _told(batches: Batches, plan: EvaluationPlan, say: Callable[[str], None]) -> Iterator[tuple[Stretch, Tensor]]:
-    """The batches as they are, with a line now and then."""
-    progress = now_and_then(say)
-    for (first, last), images in batches:
-        yield (first, last), images
-        progress(f"measured {last:,} of {plan.num_images:,}")
