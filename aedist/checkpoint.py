@@ -96,16 +96,14 @@ def load_checkpoint(place: Path) -> tuple[Tensors, dict[str, Any]]:
     tensors, numbers = dict[str, dict[str, Tensor]](), dict[str, Any]()
     for name, stated in _read_manifest(place).items():
         body = b"".join(_sound_pieces(place / name, stated))
-        try:
-            if name.endswith(".safetensors"):
+        if name == _NUMBERS:
+            numbers = _parse_numbers(place, body)
+        elif name.endswith(".safetensors"):
+            try:
                 tensors[Path(name).stem] = load(body)
-            elif name == _NUMBERS:
-                numbers = json.loads(body)
-        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{place / name}: is not a checkpoint of this version ({reason})") from error
-    if not isinstance(numbers, dict):
-        raise UserError(f"{place / _NUMBERS}: is not a checkpoint of this version (no object of numbers)")
+            except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(f"{place / name}: is not a checkpoint of this version ({reason})") from error
     return tensors, numbers
 
 
@@ -117,6 +115,16 @@ def check_bytes(place: Path) -> int:
     """
     files = _read_manifest(place)
     return sum(len(piece) for name, stated in files.items() for piece in _sound_pieces(place / name, stated))
+
+
+def read_numbers(place: Path) -> dict[str, Any]:
+    """The numbers of one checkpoint alone; of its other files nothing is read.
+
+    Raises:
+        UserError: saying what is wrong with which file.
+    """
+    stated = _read_manifest(place)[_NUMBERS]
+    return _parse_numbers(place, b"".join(_sound_pieces(place / _NUMBERS, stated)))
 
 
 def newest_sound(folder: Path, say: Callable[[str], None]) -> Path | None:
@@ -179,6 +187,17 @@ def _read_manifest(place: Path) -> dict[str, _Stated]:
     if _NUMBERS not in files:
         raise UserError(f"{path}: names no {_NUMBERS}, so it was damaged")
     return files
+
+
+def _parse_numbers(place: Path, body: bytes) -> dict[str, Any]:
+    try:
+        numbers = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = str(error)[:200]
+        raise UserError(f"{place / _NUMBERS}: is not a checkpoint of this version ({reason})") from error
+    if not isinstance(numbers, dict):
+        raise UserError(f"{place / _NUMBERS}: is not a checkpoint of this version (no object of numbers)")
+    return numbers
 
 
 def _sound_pieces(path: Path, stated: _Stated) -> Iterator[bytes]:

@@ -5,10 +5,12 @@ of the seconds that importing torch takes; each still is a process of its own wi
 """
 
 import contextlib
+import json
 import multiprocessing
 import os
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -87,6 +89,18 @@ def run(
     codes = launched.wait(patience_seconds)
     assert codes == [0] * world, f"exit codes {codes}; output:\n" + "\n".join(launched.text(r) for r in range(world))
     return launched
+
+
+def wait_for_step(launched: Launched, directory: Path, step: int) -> None:
+    """Return when the run in ``directory`` has recorded ``step``; fail if it ends before."""
+    metrics, patience = directory / "metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < patience:
+        lines = metrics.read_text().splitlines() if metrics.exists() else []
+        if any(json.loads(line)["step"] >= step for line in lines if line.endswith("}")):
+            return
+        assert any(process.is_alive() for process in launched.processes), launched.text()
+        time.sleep(0.01)
+    raise AssertionError(f"step {step} was not reached; output:\n{launched.text()}")
 
 
 def _command(words: list[str], environment: dict[str, str], output: Path) -> None:

@@ -7,14 +7,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR
-from processes import Launched, launch, run
+from processes import Launched, launch, run, wait_for_step
 from runs import assert_ledger_is_exact, last_checkpoint, ledger, losses, parameters, records, state_bytes
 from samples import write_config
 
@@ -117,21 +116,6 @@ LONG = {"reduce": "exact", "epochs": 40, "checkpoint_every": 36, "log_every": 12
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
     """40 epochs of 8 steps under the exact reduction, never interrupted."""
     return train(tmp_path_factory.mktemp("undisturbed"), shards, "run", 1, train=LONG)
-
-
-def wait_for_step(launched: Launched, directory: Path, step: int) -> None:
-    """Return when the run has recorded ``step``; fail if it ends before."""
-    metrics, patience = directory / "metrics.jsonl", time.monotonic() + 60
-    while time.monotonic() < patience:
-        if metrics.exists() and any(record["step"] >= step for record in _whole_lines(metrics)):
-            return
-        assert any(process.is_alive() for process in launched.processes), launched.text()
-        time.sleep(0.01)
-    pytest.fail(f"step {step} was not reached; output:\n{launched.text()}")
-
-
-def _whole_lines(metrics: Path) -> list[dict[str, int]]:
-    return [json.loads(line) for line in metrics.read_text().splitlines() if line.endswith("}")]
 
 
 def test_killed_at_any_moment_the_rerun_ends_bit_identical(tmp_path: Path, shards: Path, undisturbed: Path) -> None:

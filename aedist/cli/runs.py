@@ -1,15 +1,17 @@
 """The verbs that make a run and judge it."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from aedist.cli.launcher import asked_of_launcher, cache_folder
 from aedist.cli.terminal import open_console, open_speaker
+from aedist.errors import EXIT_FAULT
 
 
 def add_verbs(verbs: Any) -> None:
-    """The verbs train, plan, config, evaluate and report."""
+    """The verbs train, plan, config, evaluate, verify and report."""
     for name, function, words in (
         ("train", _train, "train, or go on training, as a configuration says"),
         ("plan", _plan, "say what a configuration would do on so many processes"),
@@ -32,6 +34,15 @@ def add_verbs(verbs: Any) -> None:
         "words", nargs="*", metavar="key=value", help="keys to set this time, such as evaluate.fid_images=1000"
     )
     evaluate.set_defaults(run=_evaluate)
+
+    verify = verbs.add_parser("verify", help="state what a run proves: order, records, checkpoints, interruptions")
+    verify.add_argument("folder", type=Path, metavar="RUN", help="the run's directory")
+    verify.add_argument("--shards", action="store_true", help="read every byte of the shards too")
+    verify.add_argument("--json", action="store_true", help="the same for programs")
+    verify.add_argument(
+        "words", nargs="*", metavar="data.shards=FOLDER", help="where the shards lie now, if they moved"
+    )
+    verify.set_defaults(run=_verify)
 
     report = verbs.add_parser("report", help="write a run's report.html")
     report.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="a run's directory")
@@ -85,6 +96,19 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     if asked.rank == 0:
         print(f"wrote {path}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    import json
+
+    from aedist.verify import verify_run
+
+    verified = verify_run(arguments.folder, arguments.words, hash_shards=arguments.shards)
+    for line in [json.dumps(verified.record, indent=1)] if arguments.json else verified.lines:
+        print(line)
+    if verified.verdict != "proven":
+        sys.stdout.flush()
+        sys.exit(EXIT_FAULT)
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,103 @@
+"""The files that a run rests on: its checkpoints, every byte, and its shards, as far as they are here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aedist.checkpoint import check_bytes, checkpoints, name_of, read_numbers, step_of
+from aedist.config import Config
+from aedist.data.loader import Split
+from aedist.data.source import open_split
+from aedist.errors import UserError
+from aedist.shards.index import check_present, describe_bytes
+from aedist.verify.statement import Faults, Statement
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """What is known of a run's checkpoints."""
+
+    last_step: int
+    """The step of the newest sound one; 0 if there is none."""
+    statement: Statement
+
+
+def check_checkpoints(folder: Path) -> Checkpoints:
+    """Compare every byte of every checkpoint with its manifest, and look for the best one."""
+    faults, sound, size, best = Faults(), list[int](), 0, None
+    for place in checkpoints(folder):
+        best = None  # the newest one's counts: an older one's may have been removed for a better one since
+        try:
+            size += check_bytes(place)
+            progress = read_numbers(place)["progress"]
+            if progress["step"] != step_of(place):
+                raise UserError(f"{place}: holds the state after step {progress['step']!r:.20}")
+        except UserError as error:
+            if place.exists():  # else a run that goes on has just removed it
+                faults.add(str(error))
+            continue
+        except (KeyError, TypeError):
+            faults.add(f"{place}: its state.json holds no progress")
+            continue
+        sound.append(step_of(place))
+        best = progress.get("best_step")
+    if best is not None and not (folder / name_of(best)).exists():
+        faults.add(f"{folder}: the best one, of step {best}, is missing")
+    facts = {"sound": sound, "best_step": best, "bytes": size}
+    if faults.count:
+        return Checkpoints(max(sound, default=0), Statement("checkpoints", "wrong", faults.words, facts))
+    if not sound:
+        text = "none yet, so nothing vouches for the ledger and the records"
+        return Checkpoints(0, Statement("checkpoints", "open", text, facts))
+    steps = ", ".join(f"{step:,}" + (" (best)" if step == best else "") for step in sound)
+    text = f"sound, all {size:,} bytes: of step {steps}"
+    return Checkpoints(sound[-1], Statement("checkpoints", "proven", text, facts))
+
+
+def check_shards(
+    config: Config, fingerprints: dict[str, Any], *, hash_bytes: bool
+) -> tuple[Split | None, list[Statement]]:
+    """Compare the shards with what the run noted. Returns the split it was trained on, if its index is that one."""
+    trained: Split | None = None
+    statements = list[Statement]()
+    for name in dict.fromkeys((config.data.split, config.evaluate.split)):
+        known = fingerprints.get(name)
+        facts: dict[str, Any] = {"split": name, "fingerprint": known, "hashed": hash_bytes}
+        try:
+            split = open_split(config.data.shards, name)
+        except UserError as error:
+            statements.append(Statement("shards", "open", f"{name}: not here ({error})", facts))
+            continue
+        index = split.index
+        if known != index.fingerprint:
+            text = f"{name}: fingerprint {index.fingerprint[:12]} in {config.data.shards}, the run had {known!s:.12}"
+            statements.append(Statement("shards", "wrong", text, facts))
+            continue
+        if name == config.data.split:
+            trained = split
+        try:
+            check_present(split.folder, index)
+            if hash_bytes:
+                _check_sha256(split)
+        except UserError as error:
+            statements.append(Statement("shards", "wrong", f"{name}: {error}", facts))
+            continue
+        how = f"all {index.num_bytes:,} bytes" if hash_bytes else "by length; --shards reads every byte"
+        text = f"{name}: {len(index.shards):,} shards with the run's fingerprint {index.fingerprint[:12]} ({how})"
+        statements.append(Statement("shards", "proven", text, facts))
+    return trained, statements
+
+
+def _check_sha256(split: Split) -> None:
+    faults = Faults()
+    for shard in split.index.shards:
+        path = split.folder / shard.file
+        try:
+            sha256 = describe_bytes(path)[1]
+        except OSError as error:
+            faults.add(f"{path}: cannot be read ({error.strerror or error})")
+            continue
+        if sha256 != shard.sha256:
+            faults.add(f"{path}: its sha256 is not the index's, so it was damaged")
+    if faults.count:
+        raise UserError(faults.words)
