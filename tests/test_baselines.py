@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from aedist.evaluation import baselines
-from aedist.evaluation.baselines import DEFINITIONS, Baselines
-from aedist.evaluation.metrics import METRICS
-from aedist.evaluation.metrics import measure as metrics
-from aedist.evaluation.summary import summarise
+from aedist.evaluation.measures import baselines
+from aedist.evaluation.measures.baselines import DEFINITIONS, Baselines
+from aedist.evaluation.measures.metrics import METRICS
+from aedist.evaluation.measures.metrics import measure as metrics
+from aedist.evaluation.measures.summary import summarise
 from samples import image
 
 SHAPE = (16, 16, 3)

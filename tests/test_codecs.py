@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aedist.evaluation.codecs import DEFINITIONS, encode
-from aedist.evaluation.metrics import mse
+from aedist.evaluation.measures.codecs import DEFINITIONS, encode
+from aedist.evaluation.measures.metrics import mse
 from samples import image
 
 CODECS = ("jpeg", "webp")

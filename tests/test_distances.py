@@ -12,7 +12,7 @@ from torch_fidelity.metric_kid import kernel_mmd, kid_features_to_metric
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance
 
-from aedist.evaluation.distances import DEFINITIONS, HIGHER_IS_BETTER, compare, fid, kid, precision_recall
+from aedist.evaluation.measures.distances import DEFINITIONS, HIGHER_IS_BETTER, compare, fid, kid, precision_recall
 from aedist.keys import permutation
 
 
@@ -101,7 +101,7 @@ def test_kid_of_few_images_is_both_libraries_with_one_subset_of_all() -> None:
 
 
 def test_kid_of_many_images_is_the_mean_over_seeded_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aedist.evaluation.distances._SUBSETS", 8)  # of 100, which take long
+    monkeypatch.setattr("aedist.evaluation.measures.distances._SUBSETS", 8)  # of 100, which take long
     x, y = features(1100, 4, 1), features(1200, 4, 2, 0.1)
     values = [
         kernel_mmd(*(z[permutation(len(z), 3, s, side)[:1000]].double().numpy() for side, z in enumerate((x, y))))

@@ -23,10 +23,10 @@ from aedist.data.plan import make_plan
 from aedist.data.source import open_split
 from aedist.data.store import ShardStore
 from aedist.errors import EXIT_USER_ERROR, UserError
-from aedist.evaluation.metrics import METRICS, measure
 from aedist.evaluation.gather import EvaluationPlan
+from aedist.evaluation.measures.metrics import METRICS, measure
+from aedist.evaluation.pictures.showcase import classes_in_turn, reconstructions, spread
 from aedist.evaluation.run import evaluate, pixel_metrics
-from aedist.evaluation.showcase import classes_in_turn, reconstructions, spread
 from aedist.evaluation.verb import evaluate_run
 from aedist.models.output import Output
 from aedist.place import Asked, Place

@@ -15,7 +15,7 @@ from exploring import MLP, SMALL, VARIATIONAL, same, train
 from aedist.cli import main
 from aedist.data.store import ShardStore
 from aedist.errors import EXIT_USER_ERROR, UserError
-from aedist.evaluation.showcase import prior_samples
+from aedist.evaluation.pictures.showcase import prior_samples
 from aedist.explore import arithmetic, interpolate, reconstruct, sample, traverse
 from aedist.explore.encodings import decode_images, encode_first
 from aedist.explore.expression import parse

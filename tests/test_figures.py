@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from aedist.evaluation.figures import error_maps, histograms, kl_bars
-from aedist.evaluation.showcase import extremes, samples
+from aedist.evaluation.pictures.figures import error_maps, histograms, kl_bars
+from aedist.evaluation.pictures.showcase import extremes, samples
 
 WIDE = 1440
 

@@ -26,7 +26,7 @@ from torchvision.models import Inception3
 from aedist.assets import fetch
 from aedist.cli import main
 from aedist.errors import UserError
-from aedist.evaluation.distances import compare, fid
+from aedist.evaluation.measures.distances import compare, fid
 from aedist.inception import EXTRACTOR, NUM_FEATURES, Inception, assemble, load_inception, prepare
 from aedist.torchscript import load_module
 from aedist.weights import INCEPTION, WEIGHTS, fid_path

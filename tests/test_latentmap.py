@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from aedist.evaluation import latentmap
-from aedist.evaluation.latentmap import Map, latent_map, principal_components
+from aedist.evaluation.pictures import latentmap
+from aedist.evaluation.pictures.latentmap import Map, latent_map, principal_components
 
 
 @pytest.fixture

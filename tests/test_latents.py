@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from aedist.evaluation import latents
-from aedist.evaluation.aggregate import prior_gap, warn_of_gap
-from aedist.evaluation.dimensions import over_dimensions
-from aedist.evaluation.latents import analyse
+from aedist.evaluation.measures import latents
+from aedist.evaluation.measures.aggregate import prior_gap, warn_of_gap
+from aedist.evaluation.measures.dimensions import over_dimensions
+from aedist.evaluation.measures.latents import analyse
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -7,9 +7,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from aedist.bootstrap import mean_interval
 from aedist.data.pixels import to_bytes, to_unit_range
-from aedist.evaluation.metrics import DEFINITIONS, HIGHER_IS_BETTER, METRICS, PSNR_OF_EQUAL_IMAGES, measure
-from aedist.evaluation.summary import DEFINITIONS as SUMMARY_DEFINITIONS
-from aedist.evaluation.summary import RESAMPLES, summarise
+from aedist.evaluation.measures.metrics import DEFINITIONS, HIGHER_IS_BETTER, METRICS, PSNR_OF_EQUAL_IMAGES, measure
+from aedist.evaluation.measures.summary import DEFINITIONS as SUMMARY_DEFINITIONS
+from aedist.evaluation.measures.summary import RESAMPLES, summarise
 from samples import image
 
 NAMES = list(METRICS)

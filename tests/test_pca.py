@@ -9,8 +9,8 @@ from sklearn.decomposition import PCA as Reference  # noqa: N811
 from torch import Tensor
 
 from aedist.data.pixels import to_bytes, to_unit_range
-from aedist.evaluation.metrics import mse
-from aedist.evaluation.pca import PCA, fit_pca
+from aedist.evaluation.measures.metrics import mse
+from aedist.evaluation.measures.pca import PCA, fit_pca
 from samples import image
 
 SHAPES = [(40, (4, 5, 1)), (25, (6, 4, 3))]  # by the covariance of 20 numbers, by the products of 25 images

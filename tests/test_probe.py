@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from aedist.evaluation import probe
+from aedist.evaluation.measures import probe
 
 CLASSES = ("a", "b", "c")
 Encoded = tuple[NDArray[np.float64], NDArray[np.int64]]

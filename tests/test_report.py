@@ -16,7 +16,7 @@ from PIL import Image
 
 from aedist.configfile import parse_config, to_yaml
 from aedist.errors import UserError
-from aedist.evaluation.verdict import bottom_line, judge
+from aedist.evaluation.verdicts.verdict import bottom_line, judge
 from aedist.pictures import grid
 from aedist.report import figures, pictures, write_report
 from aedist.report.read import number, read_records, read_run, surviving

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from aedist.config import describe_keys
-from aedist.evaluation.scales import SCALES, WORDS
-from aedist.evaluation.verdict import bottom_line, judge
+from aedist.evaluation.verdicts.scales import SCALES, WORDS
+from aedist.evaluation.verdicts.verdict import bottom_line, judge
 from fullrecord import autoencoder_record, spread, variational_record
 
 

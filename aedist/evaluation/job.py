@@ -14,8 +14,6 @@ from torch import Tensor
 from aedist.data.loader import Split, cut, read_stretches
 from aedist.density import Density
 from aedist.errors import UserError
-from aedist.evaluation import baselines
-from aedist.evaluation.baselines import Baselines
 from aedist.evaluation.costs import Costs
 from aedist.evaluation.gather import EvaluationPlan, Rows
 from aedist.evaluation.generation import (
@@ -25,7 +23,9 @@ from aedist.evaluation.generation import (
     latent_numbers,
     latent_shape,
 )
-from aedist.evaluation.metrics import measure
+from aedist.evaluation.measures import baselines
+from aedist.evaluation.measures.baselines import Baselines
+from aedist.evaluation.measures.metrics import measure
 from aedist.evaluation.networks import Networks, features, lpips_distance, lpips_metric, open_networks
 from aedist.evaluation.run import Measure, Seen, encodings, evaluate, pixel_metrics, rates, read_batches, telling
 from aedist.trained import Trained, open_another_split

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedist.data.store import ShardStore
-from aedist.evaluation import baselines, distances, generation, latents, metrics, probe, scales, summary, verdict
+from aedist.evaluation import generation
 from aedist.evaluation.job import Job, Measured
 from aedist.evaluation.labels import labels_of_first
+from aedist.evaluation.measures import baselines, distances, latents, metrics, probe, summary
 from aedist.evaluation.networks import lpips_definition
+from aedist.evaluation.verdicts import scales, verdict
 from aedist.inception import EXTRACTOR
 from aedist.models import count_parameters
 from aedist.rundir import read_environment
@@ -41,6 +43,7 @@ def make_record(job: Job, measured: Measured) -> dict[str, Any]:
             "split": index.split,
             "fingerprint": index.fingerprint,
             "num_images": plan.num_images,
+            "image_shape": list(index.image_shape),
         },
         "model": {
             **config.model.model_dump(mode="json"),

@@ -14,7 +14,7 @@ from aedist.data.loader import Split, Stretch, read_stretches
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.evaluation.costs import Costs
 from aedist.evaluation.gather import EvaluationPlan, Rows, gather
-from aedist.evaluation.metrics import METRICS, measure
+from aedist.evaluation.measures.metrics import METRICS, measure
 from aedist.models.output import Output
 from aedist.objective import rate
 from aedist.place import Place

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from aedist.evaluation.gallery import draw_pictures
 from aedist.evaluation.job import facts_of_place, measure_all, plan_job
 from aedist.evaluation.log import log
+from aedist.evaluation.pictures.gallery import draw_pictures
 from aedist.evaluation.record import make_record
 from aedist.place import Asked
 from aedist.tracking.console import say_nothing

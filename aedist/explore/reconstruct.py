@@ -11,10 +11,10 @@ from aedist.data.loader import cut
 from aedist.data.store import ShardStore
 from aedist.errors import UserError
 from aedist.evaluation.gather import EvaluationPlan
-from aedist.evaluation.metrics import DEFINITIONS
+from aedist.evaluation.measures.metrics import DEFINITIONS
+from aedist.evaluation.measures.summary import summarise
+from aedist.evaluation.pictures.showcase import classes_in_turn, columns, spread
 from aedist.evaluation.run import evaluate, pixel_metrics, read_batches, telling
-from aedist.evaluation.showcase import classes_in_turn, columns, spread
-from aedist.evaluation.summary import summarise
 from aedist.explore.encodings import check_ids, decode_images, encode_ids, image_errors
 from aedist.explore.limits import check_count, check_number
 from aedist.explore.record import facts, title

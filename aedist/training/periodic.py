@@ -17,11 +17,11 @@ from aedist.config import Config, Data
 from aedist.data.loader import Split
 from aedist.data.plan import Plan
 from aedist.data.store import ShardStore
-from aedist.evaluation.distances import compare
 from aedist.evaluation.gather import EvaluationPlan
+from aedist.evaluation.measures.distances import compare
 from aedist.evaluation.networks import Networks, features, lpips_metric, open_networks
+from aedist.evaluation.pictures.showcase import classes_in_turn, prior_samples, reconstructions
 from aedist.evaluation.run import Measure, evaluate, first_of, pixel_metrics, rates, read_batches
-from aedist.evaluation.showcase import classes_in_turn, prior_samples, reconstructions
 from aedist.models.output import is_variational
 from aedist.noise import keyed_normal
 from aedist.pictures import save_picture

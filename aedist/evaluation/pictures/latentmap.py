@@ -25,8 +25,8 @@ from PIL import Image
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from aedist.evaluation.figures import INK, MUTED
 from aedist.evaluation.labels import NO_CLASS
+from aedist.evaluation.pictures.figures import INK, MUTED
 from aedist.keys import key
 
 MOST_IMAGES = 2000

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aedist.evaluation import aggregate, dimensions
-from aedist.evaluation.aggregate import prior_gap, warn_of_gap
-from aedist.evaluation.dimensions import over_dimensions
+from aedist.evaluation.measures import aggregate, dimensions
+from aedist.evaluation.measures.aggregate import prior_gap, warn_of_gap
+from aedist.evaluation.measures.dimensions import over_dimensions
 
 ACTIVE_SHARE, ACTIVE_VARIANCE = 0.01, 0.01
 _ROUNDING = 1e-6  # what single precision leaves of a number that is the same for every image

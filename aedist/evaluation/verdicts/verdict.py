@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aedist.evaluation.advice import is_grey, is_variational, next_thing
-from aedist.evaluation.scales import FEATURES_OF_FID, SCALES, WORDS
+from aedist.evaluation.verdicts.advice import is_grey, is_variational, next_thing
+from aedist.evaluation.verdicts.scales import FEATURES_OF_FID, SCALES, WORDS
 
 SAMPLES = {"prior": "the prior", "gaussian": "a Gaussian", "mixture": "a mixture"}
 _GOOD = WORDS.index("good")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aedist.data.pixels import to_bytes, to_unit_range
 from aedist.data.store import ShardStore
-from aedist.evaluation.figures import error_maps
+from aedist.evaluation.pictures.figures import error_maps
 from aedist.models.output import Variational
 from aedist.pictures import grid, in_rows
 from aedist.shards.index import Index

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aedist.evaluation.dimensions import over_dimensions
+from aedist.evaluation.measures.dimensions import over_dimensions
 
 MOST_NUMBERS = 4096
 """Of encodings of more numbers, no whole covariance is looked at: its eigenvalues would take minutes."""

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from aedist import bootstrap
 from aedist.data.pixels import to_bytes, to_unit_range
-from aedist.evaluation import codecs, pca
-from aedist.evaluation.metrics import METRICS
-from aedist.evaluation.pca import PCA, fit_pca
-from aedist.evaluation.summary import RESAMPLES, summarise
+from aedist.evaluation.measures import codecs, pca
+from aedist.evaluation.measures.metrics import METRICS
+from aedist.evaluation.measures.pca import PCA, fit_pca
+from aedist.evaluation.measures.summary import RESAMPLES, summarise
 
 BYTES_A_NUMBER = 4
 """An encoding is stored in single precision."""

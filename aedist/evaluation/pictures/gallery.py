@@ -8,14 +8,21 @@ from PIL.Image import Image
 
 from aedist.data.store import ShardStore
 from aedist.density import Density
-from aedist.evaluation.figures import histograms, kl_bars
 from aedist.evaluation.generation import decode_draws, describe, latent_shape
 from aedist.evaluation.job import Job, Measured
 from aedist.evaluation.labels import labels_of_first
-from aedist.evaluation.latentmap import latent_map
-from aedist.evaluation.latents import active_units
+from aedist.evaluation.measures.latents import active_units
+from aedist.evaluation.pictures.figures import histograms, kl_bars
+from aedist.evaluation.pictures.latentmap import latent_map
+from aedist.evaluation.pictures.showcase import (
+    classes_in_turn,
+    columns,
+    reconstructions,
+    samples,
+    spread,
+    where_errors_are,
+)
 from aedist.evaluation.record import OF_IMAGES
-from aedist.evaluation.showcase import classes_in_turn, columns, reconstructions, samples, spread, where_errors_are
 from aedist.pictures import save_picture
 
 _SAMPLE_ROWS = 4
