@@ -19,6 +19,7 @@ from aedist.errors import UserError
 from aedist.mistakes import NUMBER, tell_mistake
 
 _DEEPEST_NESTING = 20
+_OTHER_LINE_BREAKS = "\x85\u2028\u2029"
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -160,7 +161,18 @@ def result_keys(config: Config) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """The whole configuration, defaults included, as YAML that ``load_config`` reads back unchanged."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """SafeDumper that quotes text with a line break other than newline, which would be read back as a space."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = '"' if any(character in data for character in _OTHER_LINE_BREAKS) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_PlainDumper.add_representer(str, _PlainDumper.represent_str)
 
 
 def _lay_over(values: dict[str, Any], word: str, origins: set[str]) -> None:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 def layers() -> list[list[str]]:
     """The modules of each layer, as pyproject.toml has them, without the package's name."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (contract,) = [contract for contract in contracts if contract["type"] == "layers"]
+    (contract,) = [one for one in contracts if one["type"] == "layers" and "containers" not in one]
     return [[name.removeprefix("aedist.") for name in layer.split(" | ")] for layer in contract["layers"]]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aedist.config import Config, describe_keys, is_placement, sections
@@ -369,6 +369,7 @@ def test_there_are_configurations_in_the_repository() -> None:
     tags=st.lists(st.sampled_from(["no", "1e5", "010", "null", "&a", "a: b", "é", "1.5", "#", "- x"]), max_size=3),
     seed=st.integers(0, 2**63 - 1),
 )
+@example(lr=1.0, text="a\x85b\u2028c", tags=[], seed=0)
 def test_any_configuration_survives_being_written(
     tmp_path_factory: pytest.TempPathFactory, lr: float, text: str, tags: list[str], seed: int
 ) -> None:
@@ -452,7 +453,8 @@ OTHER_VALUES: dict[str, object] = {
     "train.precision": "bf16", "train.reduce": "exact", "train.fuse_rounds": "off", "train.threads": 3,
     "train.log_every": 3, "train.evaluate_every": 3, "train.checkpoint_every": 3, "train.keep_last": 3,
     "train.max_bad_steps": 3, "train.ema_decay": 0.5, "optim.drop_factor": 0.5,
-    "evaluate.split": "all", "evaluate.images": 3, "evaluate.batch": 3, "track.wandb": "online", "track.project": "x",
+    "evaluate.split": "all", "evaluate.images": 3, "evaluate.batch": 3, "evaluate.in_training": "networks",
+    "evaluate.fid_images": 3, "evaluate.fit_images": 3, "evaluate.lpips_net": "vgg", "track.wandb": "online", "track.project": "x",
     "track.group": "x", "track.tags": ("x",),
 }  # fmt: skip
 PLACEMENT = {

@@ -187,7 +187,8 @@ def test_a_model_that_gives_nan_is_evaluated_to_nulls(copy: Path) -> None:
     save_checkpoint(copy / "checkpoints", 20, tensors, {**numbers, "progress": {**numbers["progress"], "step": 20}})
     record = evaluate_alone(copy)
     assert record["step"] == 20
-    assert [set(summary.values()) for summary in record["metrics"].values()] == [{None}] * len(METRICS)
+    assert [set(summary.values()) for summary in record["metrics"].values()] == [{None, 23}] * len(METRICS)
+    assert [summary["not_finite"] for summary in record["metrics"].values()] == [23] * len(METRICS)
     for name in PICTURES:
         Image.open(copy / "evaluation" / f"{name}.png").load()
 
