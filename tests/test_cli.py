@@ -176,7 +176,7 @@ def test_a_run_that_is_not_there_cannot_be_evaluated(tmp_path: Path) -> None:
         ([], "the following arguments are required: VERB"),
         (["train"], "the following arguments are required: config"),
         (["train", "c.yaml", "--fast"], "unrecognized arguments: --fast"),
-        (["evaluate", "run", "train.steps=1"], "unrecognized arguments: train.steps=1"),
+        (["report", "run", "--fast"], "unrecognized arguments: --fast"),
         (["plan", "c.yaml", "--processes", "two"], "argument --processes: invalid int value: 'two'"),
     ],
 )

@@ -454,7 +454,8 @@ OTHER_VALUES: dict[str, object] = {
     "train.log_every": 3, "train.evaluate_every": 3, "train.checkpoint_every": 3, "train.keep_last": 3,
     "train.max_bad_steps": 3, "train.ema_decay": 0.5, "optim.drop_factor": 0.5,
     "evaluate.split": "all", "evaluate.images": 3, "evaluate.batch": 3, "evaluate.in_training": "networks",
-    "evaluate.fid_images": 3, "evaluate.fit_images": 3, "evaluate.lpips_net": "vgg", "track.wandb": "online", "track.project": "x",
+    "evaluate.fid_images": 3, "evaluate.fit_images": 3, "evaluate.lpips_net": "vgg",
+    "track.wandb": "online", "track.project": "x",
     "track.group": "x", "track.tags": ("x",),
 }  # fmt: skip
 PLACEMENT = {
