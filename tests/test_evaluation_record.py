@@ -23,6 +23,7 @@ from aedist.shards.describe import index_folder
 from aedist.trained import open_trained
 from processes import run
 from realweights import cache_with
+from runs import records
 from samples import SHAPE, image, png, write_config, write_split, write_tar
 
 VAE = {"kind": "residual", "latent": "vector", "latent_dim": 4, "posterior": "gaussian"}
@@ -198,3 +199,22 @@ def numbers_in(value: Any) -> list[float]:
     if isinstance(value, list):
         return [number for inner in value for number in numbers_in(inner)]
     return [float(value)] if isinstance(value, int | float) else []
+
+
+def test_evaluations_in_training_measure_with_networks_where_asked_to(vae: Path, tmp_path: Path) -> None:
+    """On two processes, and the same numbers as of ``aedist evaluate`` on one; without weights, it goes on without."""
+    sections: dict[str, Any] = {"model": VAE, "train": {"steps": 6, "reduce": "exact", "evaluate_every": 1000}}
+    sections["evaluate"] = {"images": 3, "batch": 2, "in_training": "networks", "fit_images": 6}
+    config = write_config(tmp_path / "c.yaml", vae.parent / "shards", tmp_path / "run", **sections)
+    cache = {"XDG_CACHE_HOME": str(cache_with("fid", "lpips").parent)}
+    run(tmp_path, 2, "train", config, environment=cache, patience_seconds=300)
+    (told,) = [record["metrics"] for record in records(tmp_path / "run") if record["kind"] == "evaluation"]
+    run(tmp_path, 1, "evaluate", tmp_path / "run", environment=cache, patience_seconds=300)
+    record = json.loads((tmp_path / "run" / "evaluation" / "comprehensive_evaluation.json").read_text())
+    expected = {name: summary["mean"] for name, summary in record["metrics"].items()}
+    reconstructions = record["distributions"]["reconstructions"]
+    expected |= {"rfid": reconstructions["fid"], "rkid": reconstructions["kid"]["mean"]}
+    assert told == expected
+    without = {"XDG_CACHE_HOME": str(tmp_path / "no-cache")}
+    launched = run(tmp_path, 1, "train", config, f"run.dir={tmp_path / 'without'}", environment=without)
+    assert "evaluate.in_training: fid is left out: the weights of its network are not here" in launched.text()
