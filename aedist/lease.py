@@ -87,6 +87,7 @@ class _Lease:
 
     def __init__(self, path: Path) -> None:
         self._path, self._token, self._ended = path, uuid.uuid4().hex, Event()
+        self._beside = path.with_name(f"{path.name}-{self._token}")
         self._thread = Thread(target=self._beat, name="lease", daemon=True)
 
     def take(self) -> None:
@@ -96,14 +97,12 @@ class _Lease:
             Held: if one does.
         """
         if not self._make():
-            found = self._watch()
-            if found is not None:
-                raise Held(found)
-            self._path.unlink(missing_ok=True)
-            is_ours = self._make()
-            time.sleep(BEAT_SECONDS / 5)  # another that found the same dead lease may take this one for it
-            if not is_ours or self._read().get("token") != self._token:
-                raise Held(self._holder(self._read()))
+            first = self._read()
+            found = self._watch(first)
+            if found is None and not self._clear_away(first):  # another process came first
+                found = self._holder(self._read())
+            if found is not None or not self._make():
+                raise Held(found or self._holder(self._read()))
         self._thread.start()
 
     def end(self) -> None:
@@ -121,6 +120,19 @@ class _Lease:
             return False
         return True
 
+    def _clear_away(self, dead: dict[str, object]) -> bool:
+        """Remove the file that was found dead; of several processes that found it, one does. Returns whether it did."""
+        try:
+            self._path.rename(self._beside)
+        except FileNotFoundError:
+            return False
+        is_dead = self._read(self._beside) == dead
+        if not is_dead:  # it was another's already: that one gets it back
+            with suppress(OSError):
+                os.link(self._beside, self._path)
+        self._beside.unlink()
+        return is_dead
+
     def _text(self, beat: int) -> str:
         return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": self._token, "beat": beat})
 
@@ -131,13 +143,11 @@ class _Lease:
             with suppress(OSError):  # a full disk; what stands there is looked at again next time
                 if self._read().get("token") != self._token:
                     return
-                beside = self._path.with_name(f"{self._path.name}-{self._token}")
-                beside.write_text(self._text(beat), encoding="utf-8")
-                beside.replace(self._path)
+                self._beside.write_text(self._text(beat), encoding="utf-8")
+                self._beside.replace(self._path)
 
-    def _watch(self) -> str | None:
+    def _watch(self, first: dict[str, object]) -> str | None:
         """The name of the holder if it lives, None if it does not."""
-        first = self._read()
         pid = first.get("pid")
         if first.get("host") == socket.gethostname() and isinstance(pid, int):
             return self._holder(first) if _lives(pid) else None
@@ -149,9 +159,9 @@ class _Lease:
                 return self._holder(now)
         return None
 
-    def _read(self) -> dict[str, object]:
+    def _read(self, path: Path | None = None) -> dict[str, object]:
         try:
-            record = json.loads(self._path.read_text(encoding="utf-8")[:1000])
+            record = json.loads((path or self._path).read_text(encoding="utf-8")[:1000])
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}

@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -50,10 +50,11 @@ def launch(
     *words: object,
     environment: dict[str, str] | None = None,
     each: Sequence[Sequence[str]] | None = None,
+    first: Callable[[], None] | None = None,
 ) -> Launched:
     """Start ``aedist WORDS`` on ``world`` processes, which find each other as under any launcher.
 
-    ``each`` has further words for each process.
+    ``each`` has further words for each process; ``first`` is called in each before anything else, to make faults.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
@@ -70,6 +71,7 @@ def launch(
                 [*map(str, words), *(each[rank] if each else ())],
                 {**(told if world > 1 else {}), **(environment or {})},
                 outputs[-1],
+                first,
             ),
         )
         process.start()
@@ -103,7 +105,9 @@ def wait_for_step(launched: Launched, directory: Path, step: int) -> None:
     raise AssertionError(f"step {step} was not reached; output:\n{launched.text()}")
 
 
-def _command(words: list[str], environment: dict[str, str], output: Path) -> None:
+def _command(
+    words: list[str], environment: dict[str, str], output: Path, first: Callable[[], None] | None = None
+) -> None:
     """In the new process: be the command line."""
     os.environ.update(environment)
     with output.open("w", buffering=1) as file:
@@ -112,5 +116,7 @@ def _command(words: list[str], environment: dict[str, str], output: Path) -> Non
         sys.stdout, sys.stderr = (os.fdopen(os.dup(fd), "w", buffering=1) for fd in (1, 2))
         from aedist.cli import main
 
+        if first is not None:
+            first()
         with contextlib.suppress(BrokenPipeError):
             main(words)
