@@ -23,7 +23,9 @@ class Run(Section):
 
 
 class Data(Section):
-    shards: str = key(..., "Folder with one sub-folder a split, each holding tars and index.json.", placement=True)
+    shards: str = key(
+        ..., "Folder or address with one sub-folder a split, each holding tars and index.json.", placement=True
+    )
     split: str = key("train", "The split that is trained on.", min_length=1)
     shuffle_shards: int | None = key(
         None, "How many consecutive shards are shuffled together; left out, it follows from the data's size.", ge=1
@@ -33,6 +35,13 @@ class Data(Section):
     )
     workers: int = key(2, "Loader processes a training process; 0 reads in the process itself.", ge=0, placement=True)
     memory: Bytes = key("4GiB", "Most memory that the resident images of one process may take.", placement=True)
+    cache: str = key(
+        "", "Folder on the node's disk for shards from an address; left empty, in the user's cache.", placement=True
+    )
+    cache_bytes: Bytes = key("50GiB", "Most bytes of shards that are kept there.", placement=True)
+    stall_seconds: float = key(
+        30.0, "A connection to an address without a byte for so long is given up and made anew.", gt=0, placement=True
+    )
 
 
 class Batch(Section):

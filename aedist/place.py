@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -43,6 +44,10 @@ class Asked:
     world: int = 1
     local_world: int = 1
     """How many of the processes share this machine."""
+    local_rank: int = 0
+    """This process among those of this machine."""
+    cache: Path | None = None
+    """Where this machine keeps what was fetched."""
     threads: int | None = None
     """How many CPU threads a process is to compute with, where the launcher says so."""
 

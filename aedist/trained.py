@@ -14,11 +14,11 @@ from aedist.architecture import build_model
 from aedist.checkpoint import checkpoints, load_checkpoint, name_of, newest_sound, step_of
 from aedist.config import Config, is_placement, sections
 from aedist.data.loader import Split
-from aedist.data.source import open_split
+from aedist.data.remote import RemoteFolder
+from aedist.data.source import check_split, open_split, shard_cache
 from aedist.errors import UserError
 from aedist.place import PATIENT, Asked, Place, take_place
 from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
-from aedist.shards.index import check_present
 from aedist.tracking.console import say_nothing
 
 _ALONE = Asked()
@@ -63,7 +63,9 @@ def open_trained(
     """
     run = find_run(folder)
     config = load_run_config(run, _free_to_set(words))
-    split = open_split(config.data.shards, split_name or config.evaluate.split)
+    split = open_split(
+        config.data.shards, split_name or config.evaluate.split, shard_cache(config.data, asked.cache), say
+    )
     _check_shape(run, split)
     # one thread unless told otherwise: how many there are can touch the last bits of a sum
     place = take_place(asked, "fp32", config.train.threads or 1, patience=PATIENT)
@@ -96,9 +98,10 @@ def open_another_split(trained: Trained, name: str) -> Split:
     """
     if name == trained.split.index.split:
         return trained.split
-    split = open_split(trained.config.data.shards, name)
+    folder = trained.split.folder
+    split = open_split(trained.config.data.shards, name, folder.cache if isinstance(folder, RemoteFolder) else None)
     _check_shape(trained.run, split)
-    check_present(split.folder, split.index)
+    check_split(split)
     check_data(trained.run, split.index)
     return split
 
@@ -132,7 +135,7 @@ def _check_shape(run: RunDir, split: Split) -> None:
 
 def _find_checkpoint(run: RunDir, which: str, split: Split, say: Callable[[str], None]) -> Path:
     """Rank zero's part: the shards are there, and so is the checkpoint."""
-    check_present(split.folder, split.index)
+    check_split(split)
     check_data(run, split.index)
     newest = newest_sound(run.checkpoints, say)
     if newest is None:

@@ -445,7 +445,8 @@ def changed(section: str, name: str, value: object, **base: dict[str, Any]) -> l
 
 OTHER_VALUES: dict[str, object] = {
     "run.dir": "there", "run.seed": 4, "data.shards": "t", "data.split": "all", "data.shuffle_shards": 3,
-    "data.mode": "stream", "data.workers": 5, "data.memory": 7, "batch.micro": 3, "batch.num_micro": 3,
+    "data.mode": "stream", "data.workers": 5, "data.memory": 7, "data.cache": "c", "data.cache_bytes": 7,
+    "data.stall_seconds": 7.0, "batch.micro": 3, "batch.num_micro": 3,
     "model.hidden_dim": 3, "model.latent_dim": 3, "objective.squared_error": 0.5, "objective.absolute_error": 1.0,
     "objective.cross_entropy": 1.0, "objective.lpips": 1.0, "objective.lpips_net": "vgg", "optim.name": "adamw",
     "optim.lr": 0.3, "optim.betas": (0.1, 0.2), "optim.eps": 0.1, "optim.weight_decay": 0.1, "optim.clip_norm": 1.0,
@@ -460,6 +461,7 @@ OTHER_VALUES: dict[str, object] = {
 }  # fmt: skip
 PLACEMENT = {
     *("run.dir", "data.shards", "data.mode", "data.workers", "data.memory"),
+    *("data.cache", "data.cache_bytes", "data.stall_seconds"),
     *("train.fuse_rounds", "train.log_every", "train.checkpoint_every", "train.keep_last"),
     *("track.wandb", "track.project", "track.group", "track.tags"),
 }

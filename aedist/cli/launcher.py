@@ -41,6 +41,8 @@ def asked_of_launcher() -> "Asked":
             f"find each other; start them with accelerate launch or slurm/train.sbatch, or unset WORLD_SIZE"
         )
     return Asked(
+        cache=cache_folder(),
+        local_rank=_number("LOCAL_RANK") or 0,
         rank=_number("RANK") or 0,
         world=_number("WORLD_SIZE") or 1,
         local_world=_number("LOCAL_WORLD_SIZE") or _number("WORLD_SIZE") or 1,

@@ -65,7 +65,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from aedist.configfile import load_config
     from aedist.summary import plan_of
 
-    for line in plan_of(load_config(arguments.config, arguments.words), arguments.processes):
+    for line in plan_of(load_config(arguments.config, arguments.words), arguments.processes, cache_folder()):
         print(line)
 
 
@@ -103,7 +103,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
     from aedist.verify import verify_run
 
-    verified = verify_run(arguments.folder, arguments.words, hash_shards=arguments.shards)
+    verified = verify_run(arguments.folder, arguments.words, hash_shards=arguments.shards, cache=cache_folder())
     for line in [json.dumps(verified.record, indent=1)] if arguments.json else verified.lines:
         print(line)
     if verified.verdict != "proven":

@@ -11,7 +11,7 @@ from aedist.errors import Interrupted, UserError
 
 
 def add_verbs(verbs: Any) -> None:
-    """The verbs shards build, shards index, shards verify and fetch."""
+    """The verbs shards build, shards index, shards verify, shards fetch and fetch."""
     shards = verbs.add_parser("shards", help="build, index and verify the shards of a data set")
     actions = shards.add_subparsers(title="actions", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="write the shards of a recipe in shards/")
@@ -27,8 +27,15 @@ def add_verbs(verbs: Any) -> None:
     index.add_argument("--force", action="store_true", help="write over an index that says something else")
     index.set_defaults(run=_index)
     verify = actions.add_parser("verify", help="check every byte and every image against the index")
-    verify.add_argument("folder", type=Path, help="a folder of shards, or of splits")
+    verify.add_argument("folder", help="a folder of shards, or of splits; or an address of splits")
     verify.set_defaults(run=_verify)
+    get = actions.add_parser("fetch", help="put the shards at an address into the cache, for where there is no network")
+    get.add_argument("address", help="https://, http://, s3://, gs:// or hf://, as data.shards takes it")
+    get.set_defaults(run=_fetch_shards)
+    for action in (verify, get):
+        action.add_argument("--splits", nargs="+", metavar="SPLIT", help="those of the address (train test)")
+        action.add_argument("--cache", default="", metavar="FOLDER", help="as data.cache: where they are kept")
+        action.add_argument("--cache-bytes", default="50GiB", metavar="SIZE", help="as data.cache_bytes (50GiB)")
 
     fetch = verbs.add_parser("fetch", help="get originals of data sets, and weights of networks, ahead of time")
     fetch.add_argument(
@@ -84,10 +91,39 @@ def _index(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from aedist.shards.verify import verify_folder
+    from aedist.data.address import is_address
+    from aedist.shards.verify import verify_folder, verify_remote
 
-    count = verify_folder(arguments.folder, open_speaker())
+    if is_address(arguments.folder):
+        splits = _open_remote_splits(arguments)
+        count = sum(verify_remote(folder, index, open_speaker()) for folder, index in splits)
+    else:
+        if arguments.splits:
+            raise UserError(f"--splits: goes with an address, and {arguments.folder} is a folder; leave it out")
+        count = verify_folder(Path(arguments.folder), open_speaker())
     print(f"{arguments.folder}: all {count:,} samples are sound")
+
+
+def _fetch_shards(arguments: argparse.Namespace) -> None:
+    from aedist.data.remote import fetch_all
+
+    for folder, index in _open_remote_splits(arguments):
+        fetch_all(folder, index, open_speaker())
+        print(f"{folder}: all {len(index.shards):,} shards are in {folder.cache.folder}")
+
+
+def _open_remote_splits(arguments: argparse.Namespace) -> list[Any]:
+    """Each split of an address, with its index."""
+    from aedist.configfile import parse_config
+    from aedist.data.remote import open_remote
+    from aedist.data.source import shard_cache
+
+    keys = {"shards": arguments.folder if "folder" in arguments else arguments.address}
+    keys |= {"cache": arguments.cache, "cache_bytes": arguments.cache_bytes}
+    data = parse_config({"data": keys, "model": {"kind": "mlp"}}, "command line").data
+    cache = shard_cache(data, cache_folder())
+    assert cache is not None  # noqa: S101 (there is a folder)
+    return [open_remote(data.shards, name, cache, open_speaker()) for name in arguments.splits or ("train", "test")]
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

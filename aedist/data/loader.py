@@ -18,12 +18,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from aedist.data.plan import Plan
+from aedist.data.remote import RemoteFolder
 from aedist.data.store import ShardStore
 from aedist.errors import DataDamage
 from aedist.shards.index import Index
 
 IMAGES_A_STRETCH = 256
-_STRETCHES_AHEAD = 4
+STRETCHES_AHEAD = 4
+"""So many stretches each worker reads before they are needed."""
 
 Stretch = tuple[int, int]
 """From the first to before the last: of steps, or of sample ids."""
@@ -43,9 +45,9 @@ class StepBatch:
 
 @dataclass(frozen=True)
 class Split:
-    """Where a split lies and what its index says."""
+    """Where a split lies, in a folder here or at an address, and what its index says."""
 
-    folder: Path
+    folder: Path | RemoteFolder
     index: Index
 
 
@@ -66,12 +68,17 @@ def stream(
     Raises:
         DataDamage: if a shard or an image is damaged.
     """
-    length = max(1, IMAGES_A_STRETCH // (plan.micro * len(slots)))
+    length = steps_a_stretch(plan, slots)
     stretches = cut(first_step, last_step, length)
     reader = _Reader(split, partial(_ids_of_steps, plan, slots))
     for (start, stop), (ids, images) in zip(stretches, _load(reader, stretches, workers, pin), strict=True):
         for offset in range(stop - start):
             yield StepBatch(start + offset, tuple(slots), ids[offset], images[offset])
+
+
+def steps_a_stretch(plan: Plan, slots: Sequence[int]) -> int:
+    """How many steps a worker reads together."""
+    return max(1, IMAGES_A_STRETCH // (plan.micro * len(slots)))
 
 
 def read_stretches(split: Split, stretches: Sequence[Stretch], workers: int) -> Iterator[tuple[Stretch, Tensor]]:
@@ -121,7 +128,7 @@ def _load(reader: _Reader, stretches: Sequence[Stretch], workers: int, pin: bool
         sampler=cast("Sampler[Stretch]", stretches),
         batch_size=None,
         num_workers=min(workers, len(stretches)),
-        prefetch_factor=_STRETCHES_AHEAD if workers and stretches else None,
+        prefetch_factor=STRETCHES_AHEAD if workers and stretches else None,
         pin_memory=pin,
         # forked, so that they inherit that signals ask the run to stop and do not end them
         multiprocessing_context="fork" if workers and stretches and sys.platform == "linux" else None,

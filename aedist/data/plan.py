@@ -121,6 +121,13 @@ class Plan:
         start = (micro_batch * self.steps_per_epoch + step_in_epoch) * self.micro
         return self._order(epoch).ids(start, start + self.micro)
 
+    def slot_ids(self, micro_batch: int, first_step: int, last_step: int) -> NDArray[np.int64]:
+        """The ids in one slot of the steps ``first_step`` to before ``last_step`` of one epoch, shape (steps, b)."""
+        epoch, step_in_epoch = divmod(first_step, self.steps_per_epoch)
+        start = (micro_batch * self.steps_per_epoch + step_in_epoch) * self.micro
+        count = last_step - first_step
+        return self._order(epoch).ids(start, start + count * self.micro).reshape(count, self.micro)
+
     def step_ids(self, step: int, micro_batches: Sequence[int]) -> NDArray[np.int64]:
         """The ids of several slots of one step, shape (len(micro_batches), b)."""
         return np.stack([self.sample_ids(step, m) for m in micro_batches])

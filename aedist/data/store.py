@@ -2,7 +2,8 @@
 
 A shard is memory-mapped and its tar headers are scanned once, when the first of its samples is asked for; until
 then it is not opened. Before its first use its sha256 is compared with the index, so that no damaged byte
-ever reaches a model. Workers of one process share the note of which shards were compared.
+ever reaches a model. Workers of one process share the note of which shards were compared. A shard that lies at an
+address is fetched when it is opened, unless it is here by then.
 """
 
 import hashlib
@@ -18,15 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aedist.data.remote import RemoteFolder
 from aedist.errors import DataDamage
 from aedist.shards.attributes import MAX_JSON_BYTES, parse_attributes
 from aedist.shards.damage import explain_damage
 from aedist.shards.decode import decode
 from aedist.shards.fields import class_number, image_extension
-from aedist.shards.index import Index
+from aedist.shards.index import Index, Shard
 from aedist.shards.tar import RawSample, samples
 
 _MOST_OPEN_SHARDS = 64
+_MOST_FETCHES = 5  # of one shard that others displace, or that is damaged in the cache, before it is opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,9 @@ class _OpenShard:
 
 
 class ShardStore:
-    """The samples of the split whose tars and index lie in ``folder``. One store a process or worker."""
+    """The samples of the split whose tars lie in ``folder``, here or at an address. One store a process or worker."""
 
-    def __init__(self, folder: Path, index: Index, verified: Tensor | None = None) -> None:
+    def __init__(self, folder: Path | RemoteFolder, index: Index, verified: Tensor | None = None) -> None:
         """``verified`` is a shared uint8 per shard: 1 once some worker compared its sha256."""
         self.folder = folder
         self.index = index
@@ -109,7 +112,7 @@ class ShardStore:
         try:
             yield
         except ValueError as error:
-            path = self.folder / self.index.shards[number].file
+            path = f"{self.folder}/{self.index.shards[number].file}"
             raise DataDamage(f"{path}: byte {offset}: {what}: {error}; mend it and build the shard again") from error
 
     def _locate(self, sample_id: int) -> tuple[int, _OpenShard, RawSample]:
@@ -120,22 +123,50 @@ class ShardStore:
 
     def _open_shard(self, number: int) -> _OpenShard:
         described = self.index.shards[number]
-        path = self.folder / described.file
-        try:
-            with path.open("rb") as file:
-                data = mmap(file.fileno(), 0, access=ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise DataDamage(f"{path}: cannot be read ({error}); build or copy it again") from error
-        if not self._verified[number]:
-            if hashlib.sha256(data).hexdigest() != described.sha256:
-                raise DataDamage(explain_damage(path, described))
-            self._verified[number] = 1
-        found = samples(data, str(path))
+        data = self._proved(number, described)
+        where = f"{self.folder}/{described.file}"
+        found = samples(data, where)
         if len(found) != described.samples:
             raise DataDamage(
-                f"{path}: holds {len(found)} samples, the index says {described.samples}; index the folder anew"
+                f"{where}: holds {len(found)} samples, the index says {described.samples}; index the folder anew"
             )
         while len(self._open) >= _MOST_OPEN_SHARDS:
             self._open.popitem(last=False)
         self._open[number] = _OpenShard(data, found)
         return self._open[number]
+
+    def _proved(self, number: int, described: Shard) -> mmap:
+        """The bytes of a shard, compared with the index unless they were before."""
+        if isinstance(self.folder, Path):
+            path = self.folder / described.file
+            data = _mapped(path)
+            if self._verified[number] or _is_right(data, described):
+                self._verified[number] = 1
+                return data
+            raise DataDamage(explain_damage(path, described))
+        for _ in range(_MOST_FETCHES):
+            path = self.folder.obtain(described)
+            try:
+                data = _mapped(path)
+            except DataDamage:
+                continue  # displaced by others' shards before it was opened
+            if self._verified[number] or _is_right(data, described):
+                self._verified[number] = 1
+                return data
+            self.folder.cache.discard(described)  # the disk has changed it since it came
+        raise DataDamage(
+            f"{self.folder}/{described.file}: was fetched {_MOST_FETCHES} times, and each time displaced or damaged in "
+            f"{self.folder.cache.folder} before it was read; raise data.cache_bytes, or name a sound disk in data.cache"
+        )
+
+
+def _mapped(path: Path) -> mmap:
+    try:
+        with path.open("rb") as file:
+            return mmap(file.fileno(), 0, access=ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise DataDamage(f"{path}: cannot be read ({error}); build or copy it again") from error
+
+
+def _is_right(data: mmap, described: Shard) -> bool:
+    return hashlib.sha256(data).hexdigest() == described.sha256

@@ -109,19 +109,32 @@ def read_index(folder: Path) -> Index:
         raise UserError(f"{folder}: no such folder of shards; build it with 'aedist shards build'")
     if not path.is_file():
         raise UserError(f"{path}: missing; 'aedist shards index {folder}' writes it for shards that others wrote")
+    return parse_index(path.read_bytes(), str(path))
+
+
+def parse_index(text: bytes, where: str) -> Index:
+    """The index that the bytes of an ``index.json`` spell, its form checked.
+
+    Args:
+        text: its bytes.
+        where: what to call it in messages.
+
+    Raises:
+        UserError: if it is not an index of this format, or contradicts itself.
+    """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(text.decode("utf-8"))
         found = record["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: is not an index ({error}); write it anew with 'aedist shards index'") from error
+        raise UserError(f"{where}: is not an index ({error}); write it anew with 'aedist shards index'") from error
     if found != FORMAT:
-        raise UserError(f"{path}: format is {found!r}, this version reads {FORMAT!r}; write it anew")
+        raise UserError(f"{where}: format is {found!r}, this version reads {FORMAT!r}; write it anew")
     try:
         index = _parse(record)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: {error}; write it anew with 'aedist shards index'") from error
+        raise UserError(f"{where}: {error}; write it anew with 'aedist shards index'") from error
     if record.get("fingerprint") != index.fingerprint:
-        raise UserError(f"{path}: its fingerprint does not follow from its shards, so it was edited; write it anew")
+        raise UserError(f"{where}: its fingerprint does not follow from its shards, so it was edited; write it anew")
     return index
 
 

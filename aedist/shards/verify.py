@@ -7,6 +7,8 @@ from collections.abc import Callable
 from mmap import mmap
 from pathlib import Path
 
+from aedist.data.download import FetchFailed
+from aedist.data.remote import RemoteFolder
 from aedist.errors import UserError
 from aedist.shards.attributes import Value, parse_attributes
 from aedist.shards.damage import explain_damage
@@ -49,6 +51,26 @@ def verify_folder(folder: Path, say: Callable[[str], None]) -> int:
         for path in sorted(set(split.glob("*.tar")) - {split / shard.file for shard in index.shards}):
             problems.append(f"{path}: is not in the index; move it away, or index the folder anew")
             say(problems[-1])
+    if problems:
+        raise UserError("\n".join(problems))
+    return count
+
+
+def verify_remote(folder: RemoteFolder, index: Index, say: Callable[[str], None]) -> int:
+    """As ``verify_folder``, of a split at an address; its shards are fetched into the cache.
+
+    Raises:
+        UserError: one line for each shard that cannot be had, or is not what the index says.
+    """
+    count, problems = 0, list[str]()
+    for shard in index.shards:
+        try:
+            problem = _shard_problem(folder.obtain(shard, say), shard, index)
+        except FetchFailed as error:
+            problem = str(error)
+        say(problem or f"{folder}/{shard.file}: {shard.samples:,} samples are right")
+        problems += [problem] if problem else []
+        count += shard.samples
     if problems:
         raise UserError("\n".join(problems))
     return count

@@ -15,13 +15,13 @@ from aedist.architecture import build_model
 from aedist.checkpoint import checkpoints, newest_sound, step_of
 from aedist.config import Config
 from aedist.data.loader import Split
+from aedist.data.source import check_split
 from aedist.errors import UserError
 from aedist.keys import torch_seed
 from aedist.lease import Hold
 from aedist.models import count_parameters
 from aedist.place import Place
 from aedist.rundir import RunDir, Start, begin_attempt, check_data, claim, read_environment
-from aedist.shards.index import check_present
 from aedist.training.optimiser import make_optimizer
 from aedist.training.state import Progress, TrainState
 
@@ -70,7 +70,7 @@ def open_run(
         UserError: if shards are missing, or the directory is in use or another run's.
     """
     for split in splits:
-        check_present(split.folder, split.index)
+        check_split(split)
     lock = claim(run, config)
     trained, evaluated = (split.index for split in splits)
     check_data(run, trained, evaluated)

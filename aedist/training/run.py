@@ -19,7 +19,7 @@ from aedist.config import Config
 from aedist.configfile import result_keys
 from aedist.data.loader import Split
 from aedist.data.plan import Plan, assigned, make_plan
-from aedist.data.source import is_resident, open_batches, open_split
+from aedist.data.source import check_budget, is_resident, open_batches, open_split, shard_cache
 from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, UserError
 from aedist.export import export
 from aedist.lease import Hold
@@ -55,7 +55,7 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
         config: the run.
         asked: what the launcher asked of this process.
         console: where rank zero tells.
-        cache: where fetched weights of networks lie.
+        cache: where fetched weights of networks lie, and fetched shards unless the configuration says.
 
     Raises:
         UserError: for whatever the user can mend.
@@ -63,8 +63,11 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     """
     # Mistakes that every process finds by itself come first: a process that leaves while others still gather
     # would leave them without a word.
-    split = open_split(config.data.shards, config.data.split)
-    evaluated = open_split(config.data.shards, config.evaluate.split)
+    tell = speaker(console) if asked.rank == 0 else say_nothing
+    split, evaluated = (
+        open_split(config.data.shards, name, shard_cache(config.data, cache), tell)
+        for name in (config.data.split, config.evaluate.split)
+    )
     if evaluated.index.image_shape != split.index.image_shape:
         raise UserError(
             f"evaluate.split: the images of {config.evaluate.split} have shape {evaluated.index.image_shape}, those of "
@@ -78,6 +81,7 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     check_micro_batch(sketch, image_shape, plan.micro)
     slots, cadence = assigned(plan.num_micro, asked.rank, asked.world), make_cadence(config.train, plan)
     is_resident(config.data, split)
+    slots_of_node = _check_node(config, asked, split, evaluated, plan)
     threads = config.train.threads or (1 if config.train.reduce == "exact" else None)
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     perceptual = _perceptual(config, cache, dtype)
@@ -137,6 +141,7 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
                         place.device,
                         place.send,
                         say,
+                        slots_of_node if asked.local_rank == 0 else (),
                     ),
                     noise=make_noise(state.model, config.run.seed, plan.micro, place.device, dtype),
                     micro_batches_a_round=micro_batches_a_round(
@@ -181,6 +186,21 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     place.wait_for_all()
     place.leave()
     return run
+
+
+def _check_node(config: Config, asked: Asked, split: Split, evaluated: Split, plan: Plan) -> list[int]:
+    """The micro-batch slots of all processes of this machine, whose ranks follow one another.
+
+    Raises:
+        UserError: if the machine's cache of shards is too small for them.
+    """
+    first = asked.rank - asked.local_rank
+    ranks = range(first, min(first + asked.local_world, asked.world))
+    slots = [slot for rank in ranks for slot in assigned(plan.num_micro, rank, asked.world)]
+    readers = asked.local_world * max(1, config.data.workers)
+    check_budget(config.data, split, readers, plan, len(slots))
+    check_budget(config.data, evaluated, readers)
+    return slots
 
 
 def _facts_of_run(config: Config, *splits: Split) -> dict[str, str]:

@@ -7,9 +7,10 @@ from typing import Any
 from aedist.checkpoint import check_bytes, checkpoints, name_of, read_numbers, step_of
 from aedist.config import Config
 from aedist.data.loader import Split
-from aedist.data.source import open_split
+from aedist.data.remote import RemoteFolder
+from aedist.data.source import check_split, open_split, shard_cache
 from aedist.errors import UserError
-from aedist.shards.index import check_present, describe_bytes
+from aedist.shards.index import describe_bytes
 from aedist.verify.statement import Faults, Statement
 
 
@@ -55,7 +56,7 @@ def check_checkpoints(folder: Path) -> Checkpoints:
 
 
 def check_shards(
-    config: Config, fingerprints: dict[str, Any], *, hash_bytes: bool
+    config: Config, fingerprints: dict[str, Any], cache: Path | None, *, hash_bytes: bool
 ) -> tuple[Split | None, list[Statement]]:
     """Compare the shards with what the run noted. Returns the split it was trained on, if its index is that one."""
     trained: Split | None = None
@@ -64,7 +65,7 @@ def check_shards(
         known = fingerprints.get(name)
         facts: dict[str, Any] = {"split": name, "fingerprint": known, "hashed": hash_bytes}
         try:
-            split = open_split(config.data.shards, name)
+            split = open_split(config.data.shards, name, shard_cache(config.data, cache))
         except UserError as error:
             statements.append(Statement("shards", "open", f"{name}: not here ({error})", facts))
             continue
@@ -76,7 +77,7 @@ def check_shards(
         if name == config.data.split:
             trained = split
         try:
-            check_present(split.folder, index)
+            check_split(split)
             if hash_bytes:
                 _check_sha256(split)
         except UserError as error:
@@ -91,9 +92,10 @@ def check_shards(
 def _check_sha256(split: Split) -> None:
     faults = Faults()
     for shard in split.index.shards:
-        path = split.folder / shard.file
+        path = f"{split.folder}/{shard.file}"
         try:
-            sha256 = describe_bytes(path)[1]
+            here = split.folder.obtain(shard) if isinstance(split.folder, RemoteFolder) else Path(path)
+            sha256 = describe_bytes(here)[1]
         except OSError as error:
             faults.add(f"{path}: cannot be read ({error.strerror or error})")
             continue

@@ -55,13 +55,16 @@ class Verified:
         return {"run": str(self.folder), "verdict": self.verdict, "step": self.last_step, "statements": statements}
 
 
-def verify_run(folder: Path, words: Sequence[str] = (), *, hash_shards: bool = False) -> Verified:
+def verify_run(
+    folder: Path, words: Sequence[str] = (), *, hash_shards: bool = False, cache: Path | None = None
+) -> Verified:
     """Verify the run in ``folder``.
 
     Args:
         folder: the run's directory.
         words: ``data.shards=FOLDER`` where the shards lie elsewhere now.
         hash_shards: whether to read every byte of the shards.
+        cache: where shards from an address are kept, unless the configuration says.
 
     Raises:
         UserError: if it is no run, or its configuration cannot be read.
@@ -84,7 +87,7 @@ def verify_run(folder: Path, words: Sequence[str] = (), *, hash_shards: bool = F
         why = str(error).partition(";")[0]
         damage = Statement("environment", "wrong", f"{why}: nothing can be said of order, records and interruptions")
         return Verified(folder, last_step, (damage, checkpoints.statement))
-    split, shards = check_shards(config, fingerprints, hash_bytes=hash_shards)
+    split, shards = check_shards(config, fingerprints, cache, hash_bytes=hash_shards)
     plan = _plan(config, split, num_samples)
     cadence = make_cadence(config.train, plan)
     ledger = open_ledger(run.ledger, attempts, plan.micro)
