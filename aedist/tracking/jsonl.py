@@ -37,8 +37,10 @@ class JsonLines:
             os.fsync(self._file.fileno())
 
     def close(self, exit_code: int) -> None:
-        self.sync()
-        self._file.close()
+        with self._told():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
 
     @contextmanager
     def _told(self) -> Generator[None]:

@@ -50,7 +50,8 @@ class Ledger:
     def close(self) -> None:
         """Flush and close."""
         self.flush()
-        self._file.close()
+        with self._told():
+            self._file.close()
 
     @contextmanager
     def _told(self) -> Generator[None]:
