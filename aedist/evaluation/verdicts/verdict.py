@@ -118,7 +118,9 @@ def _encodings(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     total = number(record, "latents", "dimensions")
     name = "active_units" if math.isfinite(number(record, "latents", "active_units")) else "active_dimensions"
     active = number(record, "latents", name)
-    does = "carry information, the KL has switched off the others" if name == "active_units" else "differ among images"
+    does = "differ among images"
+    if name == "active_units":
+        does = "carry information" + (", the KL has switched off the others" if active < total else "")
     yield from _maybe(
         record, name, 100 * active / total if total > 0 else math.nan, f"{active:.0f} of {total:.0f} {does}"
     )
