@@ -41,7 +41,12 @@ def check_address(text: str, key: str = "data.shards") -> str:
 
 def join(address: str, name: str) -> str:
     """The address of something below another, by its plain name."""
-    return f"{address}/{quote(name, safe='') if scheme_of(address) in ('http', 'https') else name}"
+    return f"{address}/{quote(name, safe='') if is_on_web(address) else name}"
+
+
+def is_on_web(address: str) -> bool:
+    """Whether it is read over http or https, and not by a cloud's library."""
+    return scheme_of(address) in ("http", "https")
 
 
 def scheme_of(address: str) -> str:

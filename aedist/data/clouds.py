@@ -53,13 +53,14 @@ def open_cloud(address: str, start: int, stall_seconds: float) -> Body:
     return Body(start, total, _pieces(file, start, total, stall_seconds))
 
 
-def length_in_cloud(address: str, stall_seconds: float) -> int | None:
-    """How long the file at ``address`` is.
+def lengths_in_cloud(folder: str, stall_seconds: float) -> dict[str, int]:
+    """How long each file in a folder is, by its name, from one listing.
 
     Raises:
         Refused, Broken: as ``open_cloud``.
     """
-    return _ask(lambda: int(_filesystem(address).info(address)["size"]), stall_seconds)
+    entries = _ask(lambda: list(_filesystem(folder).ls(folder, detail=True)), stall_seconds)
+    return {str(entry["name"]).rpartition("/")[2]: int(entry["size"] or 0) for entry in entries}
 
 
 def _filesystem(address: str) -> Any:

@@ -15,16 +15,15 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TypeVar
 
-from aedist.data.address import scheme_of
-from aedist.data.clouds import length_in_cloud, open_cloud
+from aedist.data.address import is_on_web
+from aedist.data.clouds import open_cloud
 from aedist.data.transport import Body, Broken, Refused
-from aedist.data.web import length_on_web, open_web
+from aedist.data.web import open_web
 from aedist.errors import DataDamage
 
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 100
-_LONGEST_PAUSE_SECONDS = 30.0
 _PIECE_BYTES = 2**20
 
 
@@ -39,11 +38,12 @@ class Patience:
     in_vain: int = 8
     """So many attempts in a row without a new byte are the last."""
     first_pause_seconds: float = 0.5
+    longest_pause_seconds: float = 30.0
 
     @property
     def longest_seconds(self) -> float:
         """No download is without a new byte for longer."""
-        return self.in_vain * (self.stall_seconds + _LONGEST_PAUSE_SECONDS)
+        return self.in_vain * (self.stall_seconds + self.longest_pause_seconds)
 
 
 class FetchFailed(DataDamage):
@@ -104,16 +104,6 @@ def read_whole(address: str, limit_bytes: int, patience: Patience) -> bytes:
     return again_and_again(address, read, patience)
 
 
-def length_of(address: str, patience: Patience) -> int | None:
-    """How long a file is, None where its server does not say.
-
-    Raises:
-        FetchFailed: if it is not there, or its server cannot be asked.
-    """
-    ask = length_on_web if scheme_of(address) in ("http", "https") else length_in_cloud
-    return again_and_again(address, lambda: ask(address, patience.stall_seconds), patience)
-
-
 def again_and_again(address: str, work: Callable[[], T], patience: Patience) -> T:
     """What ``work`` returns once it is not ``Broken``.
 
@@ -136,7 +126,7 @@ def open_body(address: str, start: int, patience: Patience) -> Body:
     Raises:
         Refused, Broken: as they do.
     """
-    read = open_web if scheme_of(address) in ("http", "https") else open_cloud
+    read = open_web if is_on_web(address) else open_cloud
     return read(address, start, patience.stall_seconds)
 
 
@@ -164,7 +154,7 @@ class _Attempts:
             raise Unreachable(
                 f"{self._address}: {error} ({took}); start again when it can be reached: what came is kept"
             ) from error
-        pause = min(self.patience.first_pause_seconds * 2**self._in_vain, _LONGEST_PAUSE_SECONDS)
+        pause = min(self.patience.first_pause_seconds * 2**self._in_vain, self.patience.longest_pause_seconds)
         time.sleep(pause * SystemRandom().uniform(0.5, 1.0))
 
 

@@ -10,16 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from aedist.data.address import check_address, join
+from aedist.data.address import check_address, is_on_web, join
 from aedist.data.cache import Cache
-from aedist.data.download import FetchFailed, Unreachable, length_of, read_whole
+from aedist.data.clouds import lengths_in_cloud
+from aedist.data.download import FetchFailed, Unreachable, again_and_again, read_whole
 from aedist.data.threads import as_done
+from aedist.data.web import length_on_web
 from aedist.errors import UserError
 from aedist.shards.index import INDEX_NAME, Index, Shard, parse_index
 from aedist.whole import write_whole
 
 _MOST_INDEX_BYTES = 2**28
-_IN_VAIN_WITH_A_COPY = 2
+_IN_VAIN, _IN_VAIN_WITH_A_COPY = 4, 2  # attempts, when somebody waits for the start
 _ASKED_AT_ONCE = 8
 _MOST_ASKED = 1_000
 
@@ -70,9 +72,8 @@ def open_remote(shards: str, split: str, cache: Cache, say: Callable[[str], None
     folder = RemoteFolder(join(base, split), cache)
     address = join(folder.address, INDEX_NAME)
     copy = cache.folder / "indices" / f"{hashlib.sha256(address.encode()).hexdigest()}.json"
-    patience = cache.patience
-    if copy.is_file():
-        patience = replace(patience, in_vain=min(_IN_VAIN_WITH_A_COPY, patience.in_vain))
+    in_vain = _IN_VAIN_WITH_A_COPY if copy.is_file() else _IN_VAIN
+    patience = replace(cache.patience, in_vain=min(in_vain, cache.patience.in_vain))
     try:
         text = read_whole(address, _MOST_INDEX_BYTES, patience)
     except Unreachable as error:
@@ -97,31 +98,47 @@ def open_remote(shards: str, split: str, cache: Cache, say: Callable[[str], None
 def check_reachable(folder: RemoteFolder, index: Index) -> None:
     """Refuse, before any work, shards that are neither here nor at their address with the length that the index says.
 
-    Each is asked for, of very many the first thousand; the rest are found wanting when their time comes.
+    A cloud is asked for its list of files, a web server for each shard, of very many for the first thousand; the rest
+    are found wanting when their time comes.
 
     Raises:
         UserError: naming the first such shard, and how many there are.
     """
-    asked = folder.missing(index)[:_MOST_ASKED]
-    answers = dict(as_done(lambda shard: _problem(folder, shard), asked, _ASKED_AT_ONCE))
+    asked = folder.missing(index)
+    if not asked:
+        return
+    if is_on_web(folder.address):
+        asked = asked[:_MOST_ASKED]
+        answers = dict(as_done(lambda shard: _problem_on_web(folder, shard), asked, _ASKED_AT_ONCE))
+    else:
+        patience = folder.cache.patience
+        lengths = again_and_again(
+            folder.address, lambda: lengths_in_cloud(folder.address, patience.stall_seconds), patience
+        )
+        answers = {shard: _problem_of_length(folder, shard, lengths.get(shard.file, 0)) for shard in asked}
     problems = [problem for shard in asked if (problem := answers[shard])]
     if problems:
         more = f" (and {len(problems) - 1} more shards)" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)
 
 
-def _problem(folder: RemoteFolder, shard: Shard) -> str | None:
-    address = join(folder.address, shard.file)
+def _problem_on_web(folder: RemoteFolder, shard: Shard) -> str | None:
+    address, patience = join(folder.address, shard.file), folder.cache.patience
     try:
-        length = length_of(address, folder.cache.patience)
+        length = again_and_again(address, lambda: length_on_web(address, patience.stall_seconds), patience)
     except FetchFailed as error:
         return str(error)
-    if length is not None and length != shard.bytes:
-        return (
-            f"{address}: is {length:,} bytes long, not {shard.bytes:,} as its index says; put the file there that the "
-            f"index describes, or index the folder anew"
-        )
-    return None
+    return None if length is None else _problem_of_length(folder, shard, length)
+
+
+def _problem_of_length(folder: RemoteFolder, shard: Shard, length: int) -> str | None:
+    if length == shard.bytes:
+        return None
+    is_so = f"is {length:,} bytes long, not {shard.bytes:,} as its index says" if length else "is missing or empty"
+    return (
+        f"{join(folder.address, shard.file)}: {is_so}; put the file there that the index describes, or index the "
+        f"folder anew"
+    )
 
 
 def fetch_all(folder: RemoteFolder, index: Index, say: Callable[[str], None]) -> None:
