@@ -22,10 +22,11 @@ from aedist.weights.network import read_weights
 SMALLEST_SIDE = {"alex": 31, "vgg": 16}
 """Pixels that the network's last layer needs to see anything."""
 
-_HEADS_SHA256 = {
+HEADS_SHA256 = {
     "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
     "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
 }
+"""Of the package's files with the weights of the channels."""
 _EPSILON = 1e-10  # the package's, added to a length before it divides
 
 
@@ -140,7 +141,7 @@ def _heads(net: str) -> dict[str, Tensor]:
 
     path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth"
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != _HEADS_SHA256[net]:
-        raise UserError(f"{path}: has sha256 {found}, not {_HEADS_SHA256[net]}; install lpips 0.1.4 again")
+    if found != HEADS_SHA256[net]:
+        raise UserError(f"{path}: has sha256 {found}, not {HEADS_SHA256[net]}; install lpips 0.1.4 again")
     heads: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return heads | {name.replace("lin", "lins.", 1): tensor for name, tensor in heads.items()}

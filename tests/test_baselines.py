@@ -117,6 +117,7 @@ def test_no_images_one_image_and_a_model_that_is_not_finite(fitted: Baselines, r
     one = {name: values[:1] for name, values in rows.items()}
     blocks, warnings = baselines.describe(fitted, one | {"mse": one["pca/mse"] + 1}, FITTED_TO, seed=0)
     assert blocks["pca"]["model_minus_pca"] == {"mean": pytest.approx(1), "interval": None}
+    assert warnings[0].startswith("The model is not shown to be better than PCA"), "one image tells nothing of others"
     assert "its mean squared error is 1.00000 higher" in warnings[0]
     lost = {"mse": rows["pca/mse"].index_fill(0, torch.tensor([3]), torch.nan)}
     blocks, warnings = baselines.describe(fitted, rows | lost, FITTED_TO, seed=0)

@@ -21,7 +21,7 @@ from aedist.evaluation.verb import evaluate_run
 from aedist.place import Asked
 from aedist.shards.describe import index_folder
 from aedist.trained import open_trained
-from processes import run
+from processes import launch, run
 from realweights import cache_with
 from runs import records
 from samples import SHAPE, image, png, write_config, write_split, write_tar
@@ -144,6 +144,51 @@ def test_constant_and_equal_images_end_in_defined_values(
         assert "Every image has the same encoding: nothing of an image reaches the decoder." in record["warnings"]
 
 
+def test_images_that_the_model_was_trained_on_are_said_to_be(vae: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(vae, tmp_path / "run")
+    path = evaluate_run(copy, "last", "train", 9, Asked(), lambda _: None, copy / "no-cache", ["track.wandb=disabled"])
+    told = "The model was trained on these images of blobs/train, and baselines, densities and the probe are fitted to"
+    assert json.loads(path.read_text())["warnings"][0].startswith(f"{told} the first 60 of them")
+    assert not any("was trained on" in warning for warning in record_of(copy, 9)["warnings"])
+
+
+def test_classes_of_other_names_have_no_probe(
+    with_test_images: Callable[[Sequence[NDArray[np.uint8]]], Path], tmp_path: Path
+) -> None:
+    """Number 1 of one split and number 1 of the other are then different things."""
+    copy = with_test_images([image(3, number) for number in range(6)])
+    index_json = tmp_path / "shards" / "odd" / "index.json"
+    index = json.loads(index_json.read_text())
+    index_json.write_text(json.dumps(index | {"classes": ["1", "0"]}))
+    path = evaluate_run(copy, "last", "odd", None, Asked(), lambda _: None, copy / "no-cache", ["track.wandb=disabled"])
+    probe = json.loads(path.read_text())["latents"]["probe"]
+    assert probe == {"accuracy": None, "reason": "its classes are not those of train"}
+
+
+def test_images_smaller_than_the_window_of_ssim_have_none_and_are_told_why(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_split(tmp_path / "shards" / split, (12,), seed=1, shape=(8, 8, 3))
+    run(tmp_path, 1, "train", write_config(tmp_path / "c.yaml", tmp_path / "shards", tmp_path / "run"))
+    record = record_of(tmp_path / "run")
+    assert record["metrics"]["ssim"]["mean"] is None
+    assert "ssim: images of 8 x 8 are smaller than its window of 11 x 11, so there is none." in record["warnings"]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    vae: Path, tmp_path: Path, world: int
+) -> None:
+    """A file in its place stands for it, since a test may run as one who can write anywhere."""
+    copy = shutil.copytree(vae, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    (copy / "evaluation").touch()
+    launched = launch(tmp_path, world, "evaluate", copy, "--images", 3)
+    assert launched.wait() == [2] * world
+    told = [[line for line in launched.text(rank).splitlines() if line.startswith("aedist: ")] for rank in range(world)]
+    assert [len(lines) for lines in told] == [1] + [0] * (world - 1), "rank zero tells it, once"
+    assert told[0][0].startswith(f"aedist: {copy / 'evaluation'}: cannot be written (File exists)")
+    assert not any("Traceback" in launched.text(rank) for rank in range(world))
+
+
 def test_a_model_that_gives_nan_has_nulls_and_says_of_how_many_images(vae: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(vae, tmp_path / "run")
     last = checkpoints(copy / "checkpoints")[-1]
@@ -203,7 +248,10 @@ def numbers_in(value: Any) -> list[float]:
 
 def test_evaluations_in_training_measure_with_networks_where_asked_to(vae: Path, tmp_path: Path) -> None:
     """On two processes, and the same numbers as of ``aedist evaluate`` on one; without weights, it goes on without."""
-    sections: dict[str, Any] = {"model": VAE, "train": {"steps": 6, "reduce": "exact", "evaluate_every": 1000}}
+    sections: dict[str, Any] = {
+        "model": VAE,
+        "train": {"epochs": None, "steps": 6, "reduce": "exact", "evaluate_every": 1000},
+    }
     sections["evaluate"] = {"images": 3, "batch": 2, "in_training": "networks", "fit_images": 6}
     config = write_config(tmp_path / "c.yaml", vae.parent / "shards", tmp_path / "run", **sections)
     cache = {"XDG_CACHE_HOME": str(cache_with("fid", "lpips").parent)}

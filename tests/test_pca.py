@@ -92,6 +92,16 @@ def test_more_components_than_images_span_give_the_fitted_images_back() -> None:
     torch.testing.assert_close(gram, torch.eye(12, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
+def test_pixels_that_are_the_same_in_all_images_take_no_component() -> None:
+    """As the borders of digits: what is fitted says nothing of them, so another image's are not kept by accident."""
+    images = pictures(40, (4, 5, 1))
+    images[:, 0] = 0
+    found = fitted(images, 20)
+    assert len(found.components_kd) == 15
+    images[0, 0] = 255
+    assert (to_bytes(found.reconstruct(images[:1]))[0, 0] == 0).all()
+
+
 def test_as_many_components_as_numbers_give_every_image_back() -> None:
     found = fitted(pictures(*SHAPES[0]), 20)
     others = pictures(9, SHAPES[0][1], seed=8)
@@ -109,6 +119,7 @@ def test_one_image_and_equal_images_have_no_components_and_are_the_mean() -> Non
     one = pictures(1, (4, 5, 1))
     for images in (one, one.repeat(3, 1, 1, 1), one.repeat(30, 1, 1, 1)):
         found = fitted(images, 3)
+        assert found.components_kd.shape == (0, 20)
         assert torch.equal(to_bytes(found.reconstruct(one)), one)
         assert torch.equal(to_bytes(found.mean_image(2)), one.repeat(2, 1, 1, 1))
 

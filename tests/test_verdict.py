@@ -115,6 +115,10 @@ def test_a_difference_from_pca_that_could_be_chance_is_told_so():
     assert "chance" not in judge(record)[0]["reason"]
     record["baselines"]["pca"]["model_minus_pca"]["interval"] = [-0.001, 0.0002]
     assert "the difference could be chance" in judge(record)[0]["reason"]
+    told = "Whether it is better or worse than PCA with as many numbers, these images do not tell."
+    assert told in bottom_line(record, judge(record))
+    record["baselines"]["pca"]["model_minus_pca"]["interval"] = None  # as of one image
+    assert told in bottom_line(record, judge(record))
 
 
 def test_samples_are_judged_by_the_best_density_and_what_limits_them_is_named():

@@ -16,7 +16,7 @@ from aedist.errors import UserError
 from aedist.evaluation.gather import Rows
 from aedist.evaluation.run import Measure, Seen
 from aedist.inception import load_inception
-from aedist.perceptual import SMALLEST_SIDE, load_perceptual
+from aedist.perceptual import HEADS_SHA256, SMALLEST_SIDE, load_perceptual
 from aedist.place import Place
 from aedist.weights import BACKBONES, NETWORKS, fid_path, weights_path
 
@@ -79,9 +79,9 @@ def lpips_definition(net: str) -> str:
     """What the metric LPIPS is, with the network's weights."""
     return (
         f"LPIPS 0.1 (Zhang et al. 2018) of each image with {net}'s features (weights of sha256 "
-        f"{BACKBONES[net].asset.sha256}), of images rounded to 256 levels and scaled to [-1, 1]; grey is repeated to "
-        f"three channels; images with a side below {SMALLEST_SIDE[net]} pixels are enlarged by the least whole number "
-        "that will do, each pixel repeated."
+        f"{BACKBONES[net].asset.sha256}, of its channels {HEADS_SHA256[net]}), of images rounded to 256 levels and "
+        f"scaled to [-1, 1]; grey is repeated to three channels; images with a side below {SMALLEST_SIDE[net]} pixels "
+        "are enlarged by the least whole number that will do, each pixel repeated."
     )
 
 

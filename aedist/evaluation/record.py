@@ -31,7 +31,7 @@ def make_record(job: Job, measured: Measured) -> dict[str, Any]:
     """The whole record, ready for JSON. On rank zero."""
     trained, index, plan = job.trained, job.trained.split.index, job.plan
     config, seed = trained.config, trained.config.run.seed
-    warnings = [*measured.without]
+    warnings = [*_trained_on(job), *measured.without]
     record: dict[str, Any] = {
         "format": FORMAT,
         "run_id": read_environment(trained.run)["run_id"],
@@ -56,12 +56,7 @@ def make_record(job: Job, measured: Measured) -> dict[str, Any]:
         values = {name: np.empty(0) for name in metrics.METRICS}
     with job.costs.of("summaries"):
         record["metrics"] = {name: summary.summarise(of, seed) for name, of in values.items()}
-    warnings += [
-        f"{name}: of {int((~np.isfinite(of)).sum()):,} of {len(of):,} images it is not a number, so there is no mean; "
-        f"the first is image {int(np.flatnonzero(~np.isfinite(of))[0])}."
-        for name, of in values.items()
-        if not np.isfinite(of).all()
-    ]
+    warnings += [_not_a_number(name, of, index.image_shape) for name, of in values.items() if not np.isfinite(of).all()]
     record["distributions"] = _distributions(job, measured)
     record["latents"], told = _latents(job, measured)
     warnings += told
@@ -74,6 +69,30 @@ def make_record(job: Job, measured: Measured) -> dict[str, Any]:
     record["definitions"] = _definitions(job)
     record["higher_is_better"] = metrics.HIGHER_IS_BETTER | {"lpips": False} | distances.HIGHER_IS_BETTER
     return record
+
+
+def _trained_on(job: Job) -> list[str]:
+    """A sentence where the evaluated images are those of the training."""
+    index, fitted = job.trained.split.index, job.fit_split.index
+    if index.fingerprint != fitted.fingerprint or not job.plan.num_images:
+        return []
+    return [
+        f"The model was trained on these images of {index.name}/{index.split}, and baselines, densities and the probe "
+        f"are fitted to the first {job.num_fitted:,} of them: nothing here tells how any of them does on new images."
+    ]
+
+
+def _not_a_number(name: str, values_n: NDArray[np.float64], image_shape: tuple[int, int, int]) -> str:
+    """Why a metric has no mean."""
+    height, width, _ = image_shape
+    if name == "ssim" and min(height, width) < metrics.SSIM_WINDOW:
+        window = f"{metrics.SSIM_WINDOW} x {metrics.SSIM_WINDOW}"
+        return f"ssim: images of {height} x {width} are smaller than its window of {window}, so there is none."
+    (wrong,) = np.nonzero(~np.isfinite(values_n))
+    return (
+        f"{name}: of {len(wrong):,} of {len(values_n):,} images it is not a number, so there is no mean; the first is "
+        f"image {int(wrong[0])}."
+    )
 
 
 def _distributions(job: Job, measured: Measured) -> dict[str, Any]:
@@ -113,9 +132,12 @@ def _probe(job: Job, measured: Measured) -> dict[str, Any]:
     fitted = measured.fitted.get("encodings")
     if fitted is None:
         return {"accuracy": None, "reason": "nothing was fitted"}
+    classes, known = trained.split.index.classes, fit_split.index.classes
+    # a split may lack the last classes, but number k must be the same class in both
+    if any(here != there for here, there in zip(classes, known, strict=False)):
+        return {"accuracy": None, "reason": f"its classes are not those of {fit_split.index.split}"}
     labels = labels_of_first(ShardStore(fit_split.folder, fit_split.index), job.num_fitted)
     tested = labels_of(job)
-    classes = trained.split.index.classes
     return probe.accuracy(
         fitted.numpy(), labels, measured.rows["encodings"].numpy(), tested, classes, trained.config.run.seed
     )

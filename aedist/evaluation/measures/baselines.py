@@ -4,6 +4,7 @@ All are measured on the same images by the same metrics as the model. A linear c
 loses to it has not learnt what a network is for.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -155,7 +156,7 @@ def _warnings(difference: Mapping[str, Any] | None, described: Mapping[str, Any]
     """A sentence if the model is not better than PCA beyond doubt."""
     if difference is None:
         return []
-    low, high = difference["interval"] or (difference["mean"],) * 2
+    low, high = difference["interval"] or (-math.inf, math.inf)  # of one image anything could be
     more = f"its mean squared error is {abs(difference['mean']):.5f} {'higher' if difference['mean'] > 0 else 'lower'}"
     if difference["interval"]:
         more += f" (95 % interval of the difference {low:.5f} to {high:.5f})"

@@ -15,7 +15,7 @@ from aedist.data.pixels import to_bytes
 
 PSNR_OF_EQUAL_IMAGES = 100.0
 _PEAK = 255
-_SSIM_WINDOW, _SSIM_SIGMA, _SSIM_K1, _SSIM_K2 = 11, 1.5, 0.01, 0.03
+SSIM_WINDOW, _SSIM_SIGMA, _SSIM_K1, _SSIM_K2 = 11, 1.5, 0.01, 0.03
 _IN_CACHE, _IN_MEMORY = 40_000, 2**24  # values of images that are measured together, on a CPU and on a GPU
 
 DEFINITIONS = {
@@ -25,7 +25,8 @@ DEFINITIONS = {
     "psnr": "10 log10(1 / mse) of each image in dB, then averaged over images (peak 1); "
     f"{PSNR_OF_EQUAL_IMAGES:g} dB where an image is reproduced exactly.",
     "ssim": "Structural similarity (Wang et al. 2004) with an 11 x 11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, "
-    "data range 1, mean over the window positions inside the image and over channels.",
+    "data range 1, mean over the window positions inside the image and over channels; none of images with a side below "
+    "11 pixels.",
     "rate": "KL of an image's posterior to the prior N(0, 1) in nats, summed over its encoding; variational models.",
 }
 HIGHER_IS_BETTER = {"mse": False, "mae": False, "psnr": True, "ssim": True, "rate": False}
@@ -61,9 +62,9 @@ def ssim(x_bhwc: Tensor, y_bhwc: Tensor) -> Tensor:
     window it takes four, as the two variances come in their sum alone.
     """
     _, height, width, channels = x_bhwc.shape
-    if min(height, width) < _SSIM_WINDOW:
+    if min(height, width) < SSIM_WINDOW:
         return torch.full((len(x_bhwc),), torch.nan, dtype=torch.float64, device=x_bhwc.device)
-    row, border = width * channels, _SSIM_WINDOW - 1
+    row, border = width * channels, SSIM_WINDOW - 1
 
     def mean(values: Tensor) -> Tensor:
         return _under_window(_under_window(values, row), channels)
@@ -85,18 +86,18 @@ def _under_window(values: Tensor, stride: int) -> Tensor:
     Pairs at the same distance from the middle share a weight. Products and sums are steps of their own, each rounded:
     fused, they would round differently at the ends of a vector.
     """
-    middle, places = _SSIM_WINDOW // 2, values.shape[1] - (_SSIM_WINDOW - 1) * stride
+    middle, places = SSIM_WINDOW // 2, values.shape[1] - (SSIM_WINDOW - 1) * stride
     weights = _window()
     total = values.narrow(1, middle * stride, places) * weights[middle]
     for near, weight in enumerate(weights[:middle]):
-        far = _SSIM_WINDOW - 1 - near
+        far = SSIM_WINDOW - 1 - near
         total += (values.narrow(1, near * stride, places) + values.narrow(1, far * stride, places)).mul_(weight)
     return total
 
 
 def _window() -> list[float]:
     """The 11 weights of the Gaussian window along one side."""
-    weights = [math.exp(-((place - _SSIM_WINDOW // 2) ** 2) / (2 * _SSIM_SIGMA**2)) for place in range(_SSIM_WINDOW)]
+    weights = [math.exp(-((place - SSIM_WINDOW // 2) ** 2) / (2 * _SSIM_SIGMA**2)) for place in range(SSIM_WINDOW)]
     return [weight / sum(weights) for weight in weights]
 
 

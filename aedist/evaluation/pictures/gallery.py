@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
@@ -79,9 +80,14 @@ def _of_encodings(job: Job, measured: Measured) -> dict[str, Image]:
     if found is not None:
         made["latents"] = found
     if "kl" in measured.rows:
-        title = f"{name}: KL of each number to N(0, 1), mean over {len(z_nd):,} images"
-        kl_d = measured.rows["kl"].double().mean(0).numpy()
-        made["kl"] = kl_bars(kl_d, active_units(z_nd).numpy(), title)
+        # of the images that the record counts
+        kl_nd = measured.rows["kl"]
+        is_finite_n = kl_nd.isfinite().all(1) & measured.rows["variance"].isfinite().all(1) & z_nd.isfinite().all(1)
+        kl_nd, z_nd = kl_nd[is_finite_n], z_nd[is_finite_n]
+        if len(z_nd):
+            title = f"{name}: KL of each number to N(0, 1), mean over {len(z_nd):,} images"
+            active_d = active_units(z_nd).numpy() if len(z_nd) > 1 else None
+            made["kl"] = kl_bars(kl_nd.mean(0, dtype=torch.float64).numpy(), active_d, title)
     return made
 
 

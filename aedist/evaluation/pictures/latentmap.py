@@ -123,15 +123,16 @@ def _linear(scores_nk: NDArray[np.float64], shares_k: NDArray[np.float64]) -> Ma
 def _of_neighbours(scores_nk: NDArray[np.float64], seed: int) -> Map:
     """UMAP where it is installed, else t-SNE; both begin with the principal components."""
     count = len(scores_nk)
+    init = "pca" if scores_nk.shape[1] > 1 else "random"  # of one component there are no two
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # UMAP's that a seed takes one thread, and that it met few neighbours
         umap = _umap()
         if umap is not None:
             neighbours = min(_NEIGHBOURS, count - 1)
-            reducer = umap(n_neighbors=neighbours, init="pca", random_state=seed, n_jobs=1)
+            reducer = umap(n_neighbors=neighbours, init=init, random_state=seed, n_jobs=1)
             return Map(f"UMAP, {neighbours} neighbours", np.asarray(reducer.fit_transform(scores_nk), np.float64))
         perplexity = min(_PERPLEXITY, (count - 1) / 3)
-        reducer = TSNE(perplexity=perplexity, init="pca" if scores_nk.shape[1] > 1 else "random", random_state=seed)
+        reducer = TSNE(perplexity=perplexity, init=init, random_state=seed)
         return Map(f"t-SNE, perplexity {perplexity:.3g}", np.asarray(reducer.fit_transform(scores_nk), np.float64))
 
 

@@ -59,10 +59,12 @@ def _to_pca(record: Mapping[str, Any], mse: float, pca: float) -> dict[str, Any]
 
 
 def _difference_is_chance(record: Mapping[str, Any]) -> bool:
-    """Whether the 95 % interval of the difference from PCA, on the same images, has zero in it."""
+    """Whether the 95 % interval of the difference from PCA, on the same images, has zero in it, or there is none."""
     difference = record["baselines"]["pca"].get("model_minus_pca")
-    interval = difference.get("interval") if isinstance(difference, Mapping) else None
-    return isinstance(interval, list | tuple) and interval[0] <= 0 <= interval[-1]
+    if not isinstance(difference, Mapping):
+        return False
+    interval = difference.get("interval")
+    return not isinstance(interval, list | tuple) or interval[0] <= 0 <= interval[-1]
 
 
 def _sets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -204,7 +206,9 @@ def _of_images(record: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]
         yield f"{who} reconstructs {_ADVERBS[levels[-1]]}: {_listed(words)}."
     if "mse_to_pca" in found:
         ratio = found["mse_to_pca"]["value"]
-        if ratio >= 1:
+        if _difference_is_chance(record):
+            yield "Whether it is better or worse than PCA with as many numbers, these images do not tell."
+        elif ratio >= 1:
             yield "It loses to PCA with as many numbers: it knows less of these images than a linear projection does."
         elif ratio > 0:
             yield f"PCA with as many numbers makes {1 / ratio:.1f} times its squared error."
