@@ -39,6 +39,10 @@ class Data(Section):
         "", "Folder on the node's disk for shards from an address; left empty, in the user's cache.", placement=True
     )
     cache_bytes: Bytes = key("50GiB", "Most bytes of shards that are kept there.", placement=True)
+    on_error: Literal["strict", "quarantine"] = key(
+        "strict",
+        "Samples that cannot be used: stop before the first, or find all before step 0 and leave them out.",
+    )
     stall_seconds: float = key(
         30.0, "A connection to an address without a byte for so long is given up and made anew.", gt=0, placement=True
     )

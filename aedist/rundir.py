@@ -5,6 +5,7 @@ configuration, other data, or files that are no run's are refused. One process a
 """
 
 import json
+import re
 import shlex
 import shutil
 import socket
@@ -26,6 +27,7 @@ from aedist.shards.index import Index
 from aedist.whole import beside, write_whole
 
 _LOCK = ".lock"
+_SECRET = re.compile(r"(?<![a-z])(api_?key|key|token|secret|passw(or)?d|credentials?)", re.IGNORECASE)
 _VERSIONS = ("aedist", "torch", "accelerate", "numpy", "pillow", "simplejpeg", "webdataset")
 
 
@@ -69,6 +71,11 @@ class RunDir:
     def model(self) -> Path:
         """The exported model."""
         return self.path / "model"
+
+    @property
+    def quarantine(self) -> Path:
+        """The samples that the run leaves out, where it was to look for such."""
+        return self.path / "quarantine.json"
 
     @property
     def evaluation(self) -> Path:
@@ -158,6 +165,8 @@ class Start:
     step: int
     world: int
     device: str
+    quarantine: str | None = None
+    """The text of ``quarantine.json``, where there is to be one."""
 
 
 def check_data(run: RunDir, *indices: Index) -> None:
@@ -204,15 +213,23 @@ def begin_attempt(run: RunDir, config: Config, start: Start) -> dict[str, Any]:
             "world": start.world,
             "device": start.device,
             "host": socket.gethostname(),
-            "command": shlex.join(["aedist", *sys.argv[1:]]),
+            "command": shlex.join(["aedist", *map(_without_secret, sys.argv[1:])]),
             "git": _git_revision(),
             "python": sys.version.split()[0],
             "versions": {name: version(name) for name in _VERSIONS},
         }
     )
     write_whole(run.config, to_yaml(config))
+    if start.quarantine is not None and not run.quarantine.exists():
+        write_whole(run.quarantine, start.quarantine, durable=True)
     write_whole(run.environment, json.dumps(record, indent=1) + "\n")
     return record
+
+
+def _without_secret(word: str) -> str:
+    """A word of the command line as it may be kept: without the value of what sounds like a key or a password."""
+    name, equals, value = word.partition("=")
+    return f"{name}=***" if equals and value and _SECRET.search(name) else word
 
 
 def _git_revision() -> str | None:

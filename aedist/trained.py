@@ -14,6 +14,7 @@ from aedist.architecture import build_model
 from aedist.checkpoint import checkpoints, load_checkpoint, name_of, newest_sound, step_of
 from aedist.config import Config, is_placement, sections
 from aedist.data.loader import Split
+from aedist.data.quarantine import read_quarantine, without_lost
 from aedist.data.remote import RemoteFolder
 from aedist.data.source import check_split, open_split, shard_cache
 from aedist.errors import UserError
@@ -66,6 +67,7 @@ def open_trained(
     split = open_split(
         config.data.shards, split_name or config.evaluate.split, shard_cache(config.data, asked.cache), say
     )
+    split = without_lost(split, read_quarantine(run.quarantine), run.quarantine)
     _check_shape(run, split)
     # one thread unless told otherwise: how many there are can touch the last bits of a sum
     place = take_place(asked, "fp32", config.train.threads or 1, patience=PATIENT)
@@ -100,6 +102,7 @@ def open_another_split(trained: Trained, name: str) -> Split:
         return trained.split
     folder = trained.split.folder
     split = open_split(trained.config.data.shards, name, folder.cache if isinstance(folder, RemoteFolder) else None)
+    split = without_lost(split, read_quarantine(trained.run.quarantine), trained.run.quarantine)
     _check_shape(trained.run, split)
     check_split(split)
     check_data(trained.run, split.index)

@@ -445,6 +445,7 @@ def changed(section: str, name: str, value: object, **base: dict[str, Any]) -> l
 
 OTHER_VALUES: dict[str, object] = {
     "run.dir": "there", "run.seed": 4, "data.shards": "t", "data.split": "all", "data.shuffle_shards": 3,
+    "data.on_error": "quarantine",
     "data.mode": "stream", "data.workers": 5, "data.memory": 7, "data.cache": "c", "data.cache_bytes": 7,
     "data.stall_seconds": 7.0, "batch.micro": 3, "batch.num_micro": 3,
     "model.hidden_dim": 3, "model.latent_dim": 3, "objective.squared_error": 0.5, "objective.absolute_error": 1.0,

@@ -23,10 +23,11 @@ from aedist.data.remote import RemoteFolder
 from aedist.errors import DataDamage
 from aedist.shards.attributes import MAX_JSON_BYTES, parse_attributes
 from aedist.shards.damage import explain_damage
-from aedist.shards.decode import decode
-from aedist.shards.fields import class_number, image_extension
+from aedist.shards.decode import check_bytes, decode
+from aedist.shards.fields import MAX_CLASS_BYTES, class_number, image_extension
 from aedist.shards.index import Index, Shard
-from aedist.shards.tar import RawSample, samples
+from aedist.shards.salvage import usable_samples
+from aedist.shards.tar import RawSample, shown
 
 _MOST_OPEN_SHARDS = 64
 _MOST_FETCHES = 5  # of one shard that others displace, or that is damaged in the cache, before it is opened
@@ -71,7 +72,7 @@ class ShardStore:
             return None
         offset, size = sample.fields["cls"]
         with self._naming(number, offset, f"{sample.key}.cls"):
-            label = class_number(shard.data[offset : offset + size])
+            label = class_number(shard.data[offset : offset + min(size, MAX_CLASS_BYTES + 1)])
             if label >= len(self.index.classes):
                 raise ValueError(f"class {label}, but the index names {len(self.index.classes)}")
             return label
@@ -104,6 +105,7 @@ class ShardStore:
             extension = image_extension(sample.fields)
         offset, size = sample.fields[extension]
         with self._naming(number, offset, f"{sample.key}.{extension}"):
+            check_bytes(size, self.index.image_shape)
             return decode(shard.data[offset : offset + size], extension, self.index.image_shape)
 
     @contextmanager
@@ -113,7 +115,9 @@ class ShardStore:
             yield
         except ValueError as error:
             path = f"{self.folder}/{self.index.shards[number].file}"
-            raise DataDamage(f"{path}: byte {offset}: {what}: {error}; mend it and build the shard again") from error
+            raise DataDamage(
+                f"{path}: byte {offset}: {shown(what)}: {error}; mend it and build the shard again"
+            ) from error
 
     def _locate(self, sample_id: int) -> tuple[int, _OpenShard, RawSample]:
         number = int(np.searchsorted(self._first_ids, sample_id, side="right")) - 1
@@ -125,11 +129,7 @@ class ShardStore:
         described = self.index.shards[number]
         data = self._proved(number, described)
         where = f"{self.folder}/{described.file}"
-        found = samples(data, where)
-        if len(found) != described.samples:
-            raise DataDamage(
-                f"{where}: holds {len(found)} samples, the index says {described.samples}; index the folder anew"
-            )
+        found = usable_samples(data, described, where, is_whole=bool(self._verified[number]))
         while len(self._open) >= _MOST_OPEN_SHARDS:
             self._open.popitem(last=False)
         self._open[number] = _OpenShard(data, found)
@@ -142,6 +142,8 @@ class ShardStore:
             data = _mapped(path)
             if self._verified[number] or _is_right(data, described):
                 self._verified[number] = 1
+                return data
+            if described.lost:  # it was known to be damaged; what is used of it is proved otherwise
                 return data
             raise DataDamage(explain_damage(path, described))
         for _ in range(_MOST_FETCHES):

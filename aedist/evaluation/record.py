@@ -43,6 +43,7 @@ def make_record(job: Job, measured: Measured) -> dict[str, Any]:
             "split": index.split,
             "fingerprint": index.fingerprint,
             "num_images": plan.num_images,
+            **({"left_out": index.num_lost} if index.num_lost else {}),
             "image_shape": list(index.image_shape),
         },
         "model": {

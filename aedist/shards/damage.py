@@ -5,6 +5,7 @@ headers are whole, the images of that stretch are read, and the one that cannot 
 """
 
 import math
+import zlib
 from itertools import takewhile
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from aedist.shards.decode import IMAGE_EXTENSIONS, decode
 from aedist.shards.fields import class_number, image_size
 from aedist.shards.index import CHUNK_BYTES, Shard, describe_bytes
 from aedist.shards.png import broken_chunk
-from aedist.shards.tar import Member, TarDamage, mapped, members
+from aedist.shards.tar import Member, TarDamage, mapped, members, shown
 
 _FIX = "build or copy the shard again"
-_MAX_IMAGE_BYTES = 2**28
+_MAX_IMAGE_BYTES = 2**26
 
 
 def explain_damage(path: Path, shard: Shard) -> str:
@@ -31,6 +32,8 @@ def explain_damage(path: Path, shard: Shard) -> str:
         return f"{path}: is empty, the index says {shard.bytes} bytes; {_FIX}"
     if sha256 == shard.sha256:
         return f"{path}: is what the index says"
+    if size > shard.bytes:
+        crcs = (*crcs[: len(shard.crc32_per_mib) - 1], _last_crc(path, shard))
     wrong = [number for number, crc in enumerate(shard.crc32_per_mib) if crcs[number : number + 1] != (crc,)]
     length = f"is {size} bytes long, not {shard.bytes}, and " if size != shard.bytes else ""
     if not wrong:
@@ -58,6 +61,14 @@ def member_problem(raw: bytes, extension: str) -> str | None:
     return None
 
 
+def _last_crc(path: Path, shard: Shard) -> int:
+    """The CRC-32 of the last of the MiB that the index knows, in a file that goes on behind it."""
+    start = (len(shard.crc32_per_mib) - 1) * CHUNK_BYTES
+    with path.open("rb") as file:
+        file.seek(start)
+        return zlib.crc32(file.read(shard.bytes - start))
+
+
 def _narrow(path: Path, start: int, end: int) -> str:
     """What lies between two offsets of a tar, and which member of it is broken, if that can be told."""
     there: list[Member] = []
@@ -67,14 +78,16 @@ def _narrow(path: Path, start: int, end: int) -> str:
                 if member.offset + member.size > start:
                     there.append(member)  # noqa: PERF401 (what came before a broken header is kept)
         except TarDamage as damage:
-            behind = f", behind {there[-1].name}" if there else ""
+            behind = f", behind {shown(there[-1].name)}" if there else ""
             if damage.offset < end:  # before start: a member that begins there and was cut short here
                 return f"at byte {damage.offset}{behind}: {damage.problem}"
         for member in there:
             extension = member.name.rpartition("/")[2].partition(".")[2].lower()
+            if member.size > _MAX_IMAGE_BYTES:
+                continue
             problem = member_problem(data[member.offset : member.offset + member.size], extension)
             if problem:
-                return f"{member.name} at byte {member.offset}: {problem}"
+                return f"{shown(member.name)} at byte {member.offset}: {problem}"
     if not there:
         return "no member's bytes lie there"
-    return f"one of the members {there[0].name} to {there[-1].name}, or the filling between them"
+    return f"one of the members {shown(there[0].name)} to {shown(there[-1].name)}, or the filling between them"

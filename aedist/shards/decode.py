@@ -7,6 +7,7 @@ RGB cannot hold (16 bits, transparency, CMYK).
 """
 
 import io
+import math
 
 import numpy as np
 import simplejpeg
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
 IMAGE_EXTENSIONS = ("png", "jpg", "jpeg")
+
+MOST_EXTRA_BYTES = 2**24
+"""Of a file, beside its pixels: remarks, colour profiles, previews."""
 
 _PNG_DEPTH_AT = 24  # in IHDR, which comes first: 8 bytes of signature, 8 of chunk, 4 of width, 4 of height
 
@@ -36,6 +40,17 @@ def decode(raw: bytes, extension: str, shape: tuple[int, int, int]) -> NDArray[n
     if pixels.shape != shape:
         raise ValueError(f"is {_spell(pixels.shape)}, but the data set's images are {_spell(shape)}")
     return pixels
+
+
+def check_bytes(size: int, shape: tuple[int, int, int]) -> None:
+    """Refuse a file that is absurdly large for its image, before it is read into memory.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    most = MOST_EXTRA_BYTES + 4 * math.prod(shape)
+    if size > most:
+        raise ValueError(f"its file has {size:,} bytes, but one of {_spell(shape)} takes {most:,} at most")
 
 
 def _decode_jpeg(raw: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

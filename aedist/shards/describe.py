@@ -11,10 +11,11 @@ from mmap import mmap
 from pathlib import Path
 
 from aedist.errors import UserError
-from aedist.shards.attributes import Kinds, merge, note, parse_attributes, summarise
-from aedist.shards.fields import class_number, image_extension, image_size
+from aedist.shards.attributes import MAX_JSON_BYTES, Kinds, merge, note, parse_attributes, summarise
+from aedist.shards.decode import MOST_EXTRA_BYTES
+from aedist.shards.fields import MAX_CLASS_BYTES, class_number, image_extension, image_size
 from aedist.shards.index import INDEX_NAME, Index, Shard, describe_bytes, read_index, write_index
-from aedist.shards.tar import RawSample, mapped, samples
+from aedist.shards.tar import RawSample, mapped, samples, shown
 
 
 @dataclass(frozen=True)
@@ -122,23 +123,23 @@ def _kinds(data: mmap, in_shard: Iterable[RawSample]) -> Kinds:
         if "json" in sample.fields:
             offset, size = sample.fields["json"]
             try:
-                note(kinds, parse_attributes(data[offset : offset + size]))
+                note(kinds, parse_attributes(data[offset : offset + min(size, MAX_JSON_BYTES + 1)]))
             except ValueError as error:
-                raise ValueError(f"sample {sample.key}: {error}") from error
+                raise ValueError(f"sample {shown(sample.key)}: {error}") from error
     return kinds
 
 
 def _traits(data: mmap, sample: RawSample, path: Path) -> _Traits:
     """What one sample is, by its headers."""
-    where = f"{path}: byte {sample.header_offset}: sample {sample.key}"
+    where = f"{path}: byte {sample.header_offset}: sample {shown(sample.key)}"
     try:
         extension = image_extension(sample.fields)
         offset, size = sample.fields[extension]
-        height, width, channels = image_size(data[offset : offset + size], extension)
+        height, width, channels = image_size(data[offset : offset + min(size, MOST_EXTRA_BYTES)], extension)
         num_classes = 0
         if "cls" in sample.fields:
             offset, size = sample.fields["cls"]
-            num_classes = class_number(data[offset : offset + size]) + 1
+            num_classes = class_number(data[offset : offset + min(size, MAX_CLASS_BYTES + 1)]) + 1
     except ValueError as error:
         raise UserError(f"{where}: {error}; write the shard without it") from error
     return _Traits(height, width, channels, num_classes, "cls" in sample.fields, where)

@@ -13,6 +13,7 @@ from aedist.shards.decode import IMAGE_EXTENSIONS
 
 EXTENSIONS = (*IMAGE_EXTENSIONS, "cls", "json", "txt")
 MAX_CLASSES = 100_000
+MAX_CLASS_BYTES = 32
 
 _PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3}  # colour type: grey, RGB, palette
@@ -27,12 +28,18 @@ def image_extension(extensions: Iterable[str]) -> str:
     found: list[str] = []
     for extension in extensions:
         if extension not in EXTENSIONS:
-            raise ValueError(f".{extension} is not read; fields are {', '.join('.' + name for name in EXTENSIONS)}")
+            raise ValueError(
+                f".{_shown(extension)} is not read; fields are {', '.join('.' + name for name in EXTENSIONS)}"
+            )
         if extension in IMAGE_EXTENSIONS:
             found.append(extension)
     if len(found) != 1:
         raise ValueError(f"it has {len(found)} images, but each sample must have one ({', '.join(IMAGE_EXTENSIONS)})")
     return found[0]
+
+
+def _shown(extension: str) -> str:
+    return extension[:40] if extension.isprintable() else ascii(extension)[1:41]
 
 
 def class_number(raw: bytes) -> int:
@@ -41,9 +48,11 @@ def class_number(raw: bytes) -> int:
     Raises:
         ValueError: if it is not a whole number below ``MAX_CLASSES``.
     """
-    text = raw[:32].strip()
-    if not text.isdigit() or len(raw) > 32 or int(text) >= MAX_CLASSES:
-        raise ValueError(f".cls holds {raw[:32]!r}, but a class is a whole number from 0 to {MAX_CLASSES - 1}")
+    text = raw[:MAX_CLASS_BYTES].strip()
+    if not text.isdigit() or len(raw) > MAX_CLASS_BYTES or int(text) >= MAX_CLASSES:
+        raise ValueError(
+            f".cls holds {raw[:MAX_CLASS_BYTES]!r}, but a class is a whole number from 0 to {MAX_CLASSES - 1}"
+        )
     return int(text)
 
 

@@ -7,9 +7,10 @@ every MiB says where a damaged shard is damaged. Its fingerprint names the data 
 
 import hashlib
 import json
+import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ from aedist.whole import write_whole
 FORMAT = "aedist-shards-1"
 INDEX_NAME = "index.json"
 CHUNK_BYTES = 2**20
+MAX_INDEX_BYTES = 2**28
+_LONGEST_SIDE = 8192  # of an image, which is held in memory whole: what a header may make a decoder allocate
+_MOST_BYTES = 2**50  # of a shard
+_SAMPLE_BYTES = 512  # a tar's header alone
+_LONGEST_SHOWN = 200
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,12 @@ class Shard:
 
     file: str
     samples: int
+    """How many samples of it are used: all that it holds, but for the lost ones."""
     bytes: int
     sha256: str
     crc32_per_mib: tuple[int, ...]
+    lost: tuple[int, ...] = ()
+    """The samples that cannot be used, by their numbers in the tar, from 0. Never in a file: see ``Index.without``."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,25 @@ class Index:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the shards' sample counts and sha256: equal for equal data, wherever they lie."""
-        text = "\n".join(f"{shard.samples} {shard.sha256}" for shard in self.shards)
+        text = "\n".join(f"{shard.samples} {shard.sha256}{_spell_lost(shard)}" for shard in self.shards)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def num_lost(self) -> int:
+        """Samples that the tars should hold and that are left out."""
+        return sum(len(shard.lost) for shard in self.shards)
+
+    def without(self, lost: Mapping[int, Collection[int]]) -> "Index":
+        """The same split without some samples: other data, with a fingerprint of its own and ids that close up.
+
+        Args:
+            lost: by the number of a shard, the numbers of samples in it.
+        """
+        shards = list(self.shards)
+        for number, gone in lost.items():
+            whole = self.shards[number]
+            shards[number] = replace(whole, samples=whole.samples - len(set(gone)), lost=tuple(sorted(set(gone))))
+        return replace(self, shards=tuple(shards))
 
 
 def describe_bytes(path: Path) -> tuple[int, str, tuple[int, ...]]:
@@ -86,8 +113,9 @@ def describe_bytes(path: Path) -> tuple[int, str, tuple[int, ...]]:
 
 def write_index(folder: Path, index: Index) -> Path:
     """Write ``folder/index.json`` whole or not at all; a shard a line, so that two indices can be compared."""
-    record = {"format": FORMAT, **asdict(index), "fingerprint": index.fingerprint}
-    shards = record.pop("shards")
+    assert not index.num_lost  # noqa: S101 (an index tells what is in the tars)
+    record: dict[str, Any] = {"format": FORMAT, **asdict(index), "fingerprint": index.fingerprint}
+    shards = [{name: value for name, value in shard.items() if name != "lost"} for shard in record.pop("shards")]
     for name in ("class_ids", "attributes"):  # named where there are any
         if not record[name]:
             del record[name]
@@ -109,7 +137,14 @@ def read_index(folder: Path) -> Index:
         raise UserError(f"{folder}: no such folder of shards; build it with 'aedist shards build'")
     if not path.is_file():
         raise UserError(f"{path}: missing; 'aedist shards index {folder}' writes it for shards that others wrote")
-    return parse_index(path.read_bytes(), str(path))
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_INDEX_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); write it anew with 'aedist shards index'"
+        ) from error
+    return parse_index(text, str(path))
 
 
 def parse_index(text: bytes, where: str) -> Index:
@@ -123,16 +158,20 @@ def parse_index(text: bytes, where: str) -> Index:
         UserError: if it is not an index of this format, or contradicts itself.
     """
     try:
+        if len(text) > MAX_INDEX_BYTES:
+            raise ValueError(f"more than {MAX_INDEX_BYTES:,} bytes")
         record = json.loads(text.decode("utf-8"))
         found = record["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{where}: is not an index ({error}); write it anew with 'aedist shards index'") from error
+        reason = f"no {error}" if isinstance(error, KeyError) else _shown(error, str)
+        raise UserError(f"{where}: is not an index ({reason}); write it anew with 'aedist shards index'") from error
     if found != FORMAT:
-        raise UserError(f"{where}: format is {found!r}, this version reads {FORMAT!r}; write it anew")
+        raise UserError(f"{where}: format is {_shown(found)}, this version reads {FORMAT!r}; write it anew")
     try:
         index = _parse(record)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{where}: {error}; write it anew with 'aedist shards index'") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else _shown(error, str)
+        raise UserError(f"{where}: {reason}; write it anew with 'aedist shards index'") from error
     if record.get("fingerprint") != index.fingerprint:
         raise UserError(f"{where}: its fingerprint does not follow from its shards, so it was edited; write it anew")
     return index
@@ -142,26 +181,33 @@ def _parse(record: dict[str, Any]) -> Index:
     """The index that a JSON record spells; raises ValueError with what is wrong with it."""
     shape, shards, classes = record["image_shape"], record["shards"], record["classes"]
     if not _are_sizes(shape) or len(shape) != 3:
-        raise ValueError(f"image_shape must be [height, width, channels], not {shape!r}")
+        raise ValueError(f"image_shape must be [height, width, channels], not {_shown(shape)}")
+    if max(shape[:2]) > _LONGEST_SIDE or shape[2] not in (1, 3):
+        raise ValueError(f"image_shape is {_shown(shape)}: sides go to {_LONGEST_SIDE}, channels are 1 or 3")
     if not isinstance(shards, list) or not shards:
         raise ValueError("shards must be a list of at least one shard")
-    if not isinstance(classes, list):
+    if not _are_texts(classes):
         raise ValueError("classes must be a list of names")
+    if not _are_texts([record["name"], record["split"]]):
+        raise ValueError("name and split must be texts")
+    parsed = tuple(_parse_shard(shard) for shard in shards)
+    if len({shard.file for shard in parsed}) < len(parsed):
+        raise ValueError("a shard stands twice")
     return Index(
-        name=str(record["name"]),
-        split=str(record["split"]),
+        name=record["name"],
+        split=record["split"],
         image_shape=(shape[0], shape[1], shape[2]),
-        classes=tuple(str(name) for name in classes),
-        shards=tuple(_parse_shard(shard) for shard in shards),
+        classes=tuple(classes),
+        shards=parsed,
         class_ids=_parse_class_ids(record.get("class_ids", []), len(classes)),
         attributes=_parse_attributes(record.get("attributes", {})),
     )
 
 
 def _parse_class_ids(ids: object, num_classes: int) -> tuple[str, ...]:
-    if not isinstance(ids, list) or len(ids) not in (0, num_classes):
+    if not isinstance(ids, list) or not _are_texts(ids) or len(ids) not in (0, num_classes):
         raise ValueError("class_ids must be a list of one identifier a class")
-    return tuple(str(name) for name in ids)
+    return tuple(ids)
 
 
 def _parse_attributes(record: object) -> Summary:
@@ -171,25 +217,45 @@ def _parse_attributes(record: object) -> Summary:
     for name, kind in record.items():
         texts = isinstance(kind, list) and all(isinstance(text, str) for text in kind)
         if not texts and kind not in ("bool", "int"):
-            raise ValueError(f"attributes: {name} must be 'bool', 'int' or a list of texts")
+            raise ValueError(f"attributes: {_shown(name)} must be 'bool', 'int' or a list of texts")
         found[str(name)] = tuple(str(text) for text in kind) if isinstance(kind, list) else str(kind)
     return found
 
 
 def _parse_shard(record: object) -> Shard:
     if not isinstance(record, dict):
-        raise ValueError(f"a shard must be an object, not {record!r}")
+        raise ValueError(f"a shard must be an object, not {_shown(record)}")
     file, samples, size, sha256 = (record[name] for name in ("file", "samples", "bytes", "sha256"))
     crcs = record["crc32_per_mib"]
     if not isinstance(file, str) or Path(file).name != file or not file:
-        raise ValueError(f"shard file {file!r} must be a plain file name")
+        raise ValueError(f"shard file {_shown(file)} must be a plain file name")
+    if file == ".." or not file.isprintable():
+        raise ValueError(f"shard file {_shown(file)} must be a plain file name")
     if not _are_sizes([samples, size]):
         raise ValueError(f"{file}: samples and bytes must be positive whole numbers")
+    if size > _MOST_BYTES or samples * _SAMPLE_BYTES > size:
+        raise ValueError(f"{file}: {_shown(samples)} samples in {_shown(size)} bytes cannot be")
     if not isinstance(sha256, str) or len(sha256) != 64:
         raise ValueError(f"{file}: sha256 must be 64 hexadecimal digits")
     if not isinstance(crcs, list) or len(crcs) != -(-size // CHUNK_BYTES) or not all(isinstance(c, int) for c in crcs):
         raise ValueError(f"{file}: crc32_per_mib must hold a number for every MiB")
     return Shard(file, samples, size, sha256, tuple(crcs))
+
+
+def _spell_lost(shard: Shard) -> str:
+    return f" without {','.join(map(str, shard.lost))}" if shard.lost else ""
+
+
+def _shown(value: object, spell: Callable[[object], str] = repr) -> str:
+    """A value as a message shows it, on one line of bearable length."""
+    text = spell(value)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _are_texts(values: object) -> bool:
+    """Whether ``values`` is a list of texts of one line."""
+    return isinstance(values, list) and all(isinstance(text, str) and not _UNPRINTABLE.search(text) for text in values)
 
 
 def _are_sizes(values: object) -> bool:
@@ -200,11 +266,13 @@ def _are_sizes(values: object) -> bool:
 def check_present(folder: Path, index: Index) -> None:
     """Refuse, before any work, shards that are missing or of another length than the index says.
 
+    A shard of which samples are lost is not judged: it was looked at when they were found out.
+
     Raises:
         UserError: naming the first such shard, and how many there are.
     """
     for problem, wrong in (
-        ("is missing", [s for s in index.shards if not (folder / s.file).is_file()]),
+        ("is missing", [s for s in index.shards if not s.lost and not (folder / s.file).is_file()]),
         ("has another length than the index says", list(_of_other_length(folder, index))),
     ):
         if not wrong:
@@ -217,5 +285,5 @@ def check_present(folder: Path, index: Index) -> None:
 def _of_other_length(folder: Path, index: Index) -> Iterator[Shard]:
     for shard in index.shards:
         path = folder / shard.file
-        if path.is_file() and path.stat().st_size != shard.bytes:
+        if not shard.lost and path.is_file() and path.stat().st_size != shard.bytes:
             yield shard

@@ -8,7 +8,7 @@ Members are grouped to samples as webdataset does: the key is the path up to the
 """
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -20,6 +20,7 @@ BLOCK = 512
 _ZERO = bytes(BLOCK)
 _REGULAR, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _FOLDER = b"0\0", b"L", b"K", b"x", b"g", b"5"
 _MAX_EXTENSION_BYTES = 2**20
+_LONGEST_SHOWN = 200
 _OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
 _DECIMAL = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -73,18 +74,19 @@ def mapped(path: Path) -> Generator[mmap]:
             yield data
 
 
-def members(data: mmap | bytes, where: str) -> Iterator[Member]:
+def members(data: mmap | bytes, where: str, first: int = 0) -> Iterator[Member]:
     """The regular files of a tar in order.
 
     Args:
         data: the whole tar.
         where: what to call it in messages.
+        first: the offset of the header to begin with.
 
     Raises:
         TarDamage: at a wrong checksum, a member that runs past the end, a kind of member that shards do not
             hold, a missing end-of-archive mark, or bytes behind that mark.
     """
-    position, end = 0, len(data)
+    position, end = first, len(data)
     long_name: str | None = None
     pax: dict[str, str] = {}
     while True:
@@ -129,10 +131,19 @@ def samples(data: mmap | bytes, where: str) -> list[RawSample]:
     Raises:
         TarDamage: as ``members``; also where one key has the same extension twice or stands in two places.
     """
+    return group(members(data, where), where)
+
+
+def group(found_members: Iterable[Member], where: str) -> list[RawSample]:
+    """The samples that members make up, in order.
+
+    Raises:
+        TarDamage: where one key has the same extension twice or stands in two places.
+    """
     found: list[RawSample] = []
     seen: set[str] = set()
     current: RawSample | None = None
-    for member in members(data, where):
+    for member in found_members:
         folder, slash, base = member.name.rpartition("/")
         stem, dot, extension = base.partition(".")
         if not dot or not stem:
@@ -140,15 +151,21 @@ def samples(data: mmap | bytes, where: str) -> list[RawSample]:
         sample_key = folder + slash + stem
         if current is None or sample_key != current.key:
             if sample_key in seen:
-                raise TarDamage(where, member.header_offset, f"key {sample_key!r} stands in two places")
+                raise TarDamage(where, member.header_offset, f"key {shown(repr(sample_key))} stands in two places")
             seen.add(sample_key)
             current = RawSample(sample_key, member.header_offset, {})
             found.append(current)
         extension = extension.lower()
         if extension in current.fields:
-            raise TarDamage(where, member.header_offset, f"key {sample_key!r} has .{extension} twice")
+            raise TarDamage(where, member.header_offset, f"key {shown(repr(sample_key))} has .{shown(extension)} twice")
         current.fields[extension] = (member.offset, member.size)
     return found
+
+
+def shown(name: str) -> str:
+    """A name or key as a message shows it: it may hold anything, also what would move a terminal's cursor."""
+    text = name if name.isprintable() else ascii(name)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _check_header(header: bytes, where: str, position: int) -> int:
@@ -220,7 +237,7 @@ def _pax_records(body: bytes, where: str, position: int) -> dict[str, str]:
 
 def _pax_size(text: str, where: str, position: int) -> int:
     if not _DECIMAL.fullmatch(text):
-        raise TarDamage(where, position, f"a PAX size is {text!r}")
+        raise TarDamage(where, position, f"a PAX size is {shown(repr(text))}")
     return int(text)
 
 

@@ -4,18 +4,15 @@ Everything is looked at before anything is refused, so that one look tells all t
 """
 
 from collections.abc import Callable
-from mmap import mmap
 from pathlib import Path
 
 from aedist.data.download import FetchFailed
 from aedist.data.remote import RemoteFolder
 from aedist.errors import UserError
-from aedist.shards.attributes import Value, parse_attributes
 from aedist.shards.damage import explain_damage
-from aedist.shards.decode import decode
-from aedist.shards.fields import class_number, image_extension
 from aedist.shards.index import INDEX_NAME, Index, Shard, describe_bytes, read_index
-from aedist.shards.tar import RawSample, TarDamage, mapped, samples
+from aedist.shards.salvage import sample_problem
+from aedist.shards.tar import TarDamage, mapped, samples
 
 
 def verify_folder(folder: Path, say: Callable[[str], None]) -> int:
@@ -87,7 +84,7 @@ def _shard_problem(path: Path, shard: Shard, index: Index) -> str | None:
     try:
         with mapped(path) as data:
             found = samples(data, str(path))
-            wrong = [line for sample in found if (line := _sample_problem(data, sample, index))]
+            wrong = [line for sample in found if (line := sample_problem(data, sample, index))]
     except TarDamage as damage:
         return str(damage)
     if len(found) != shard.samples:
@@ -96,33 +93,3 @@ def _shard_problem(path: Path, shard: Shard, index: Index) -> str | None:
         more = f" (and {len(wrong) - 1} more samples)" if len(wrong) > 1 else ""
         return f"{path}: {wrong[0]}{more}; replace it and index the folder anew"
     return None
-
-
-def _sample_problem(data: mmap, sample: RawSample, index: Index) -> str | None:
-    """What is wrong with a sample whose bytes are those that were indexed; None if nothing is."""
-    field = ""
-    try:
-        field = image_extension(sample.fields)
-        offset, size = sample.fields[field]
-        decode(data[offset : offset + size], field, index.image_shape)
-        if "cls" in sample.fields:
-            field = "cls"
-            offset, size = sample.fields[field]
-            number = class_number(data[offset : offset + size])
-            if number >= len(index.classes):
-                raise ValueError(f"class {number}, but the index names {len(index.classes)}")
-        if "json" in sample.fields and index.attributes:  # where the index names none, others' .json may hold anything
-            field = "json"
-            offset, size = sample.fields[field]
-            _check_attributes(parse_attributes(data[offset : offset + size]), index)
-    except ValueError as error:
-        name = f"{sample.key}.{field}" if field else sample.key
-        return f"{name} at byte {sample.header_offset}: {error}"
-    return None
-
-
-def _check_attributes(attributes: dict[str, Value], index: Index) -> None:
-    for name, value in attributes.items():
-        kind = index.attributes.get(name)
-        if value not in kind if isinstance(kind, tuple) else type(value).__name__ != kind:
-            raise ValueError(f"attribute {name!r} is {value!r}, which the index does not name")

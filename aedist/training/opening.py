@@ -5,7 +5,7 @@ it may be used, and from which checkpoint to go on.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from aedist.architecture import build_model
 from aedist.checkpoint import checkpoints, newest_sound, step_of
 from aedist.config import Config
 from aedist.data.loader import Split
+from aedist.data.quarantine import Quarantine, describe, look_through, read_quarantine, spell, without_lost
 from aedist.data.source import check_split
 from aedist.errors import UserError
 from aedist.keys import torch_seed
@@ -52,6 +53,32 @@ class Opening:
     is_finished: bool
 
 
+def leave_out_lost(
+    config: Config, run: RunDir, splits: Sequence[Split], place: Place, say: Callable[[str], None]
+) -> tuple[list[Split], Quarantine | None]:
+    """The splits without what cannot be used, and the record of it, where the configuration wants that.
+
+    A run that goes on has the record; else all processes look through the shards together.
+
+    Raises:
+        UserError: on every process.
+    """
+    if config.data.on_error == "strict":
+        return list(splits), None
+    record = place.from_rank_zero(lambda: read_quarantine(run.quarantine))
+    if record is None:
+        by_name = {split.index.split: split for split in splits}
+        record = describe(
+            [
+                (split, look_through(split, place.rank, place.world, place.share, config.data.workers, say))
+                for split in by_name.values()
+            ]
+        )
+    remaining = [without_lost(split, record, run.quarantine) for split in splits]
+    place.agree({f"fingerprint of what remains of {one.index.split}": one.index.fingerprint for one in remaining})
+    return remaining, record
+
+
 def open_run(
     config: Config,
     run: RunDir,
@@ -60,6 +87,7 @@ def open_run(
     last_step: int,
     place: Place,
     say: Callable[[str], None],
+    quarantine: Quarantine | None = None,
 ) -> tuple[Opening, Hold]:
     """Rank zero's part: check the shards, take the directory, find the checkpoint, note the attempt.
 
@@ -89,6 +117,7 @@ def open_run(
         record = read_environment(run)
     else:
         model = {"kind": config.model.kind, "parameters": count_parameters(state.model)}
-        start = Start(trained, evaluated, model, step, place.world, place.device.type)
+        told = spell(quarantine) if quarantine is not None else None
+        start = Start(trained, evaluated, model, step, place.world, place.device.type, told)
         record = begin_attempt(run, config, start)
     return Opening(checkpoint, len(record["attempts"]), record["run_id"], is_finished=step == last_step), lock

@@ -38,7 +38,7 @@ from aedist.training.interrupts import Interrupts
 from aedist.training.ledger import Ledger
 from aedist.training.loop import Parts, train
 from aedist.training.noise import make_noise
-from aedist.training.opening import Opening, fresh_state, open_run
+from aedist.training.opening import Opening, fresh_state, leave_out_lost, open_run
 from aedist.training.periodic import PeriodicEvaluation, networks_in_training
 from aedist.training.reduction import make_reduction
 from aedist.training.state import TrainState
@@ -77,7 +77,6 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     if config.objective.lpips:
         check_shape(config.objective.lpips_net, image_shape)
     sketch = sketch_model(config.model, image_shape)
-    sees_batch = bool(batch_norms(sketch))
     check_micro_batch(sketch, image_shape, plan.micro)
     slots, cadence = assigned(plan.num_micro, asked.rank, asked.world), make_cadence(config.train, plan)
     is_resident(config.data, split)
@@ -93,17 +92,20 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
         patience=PATIENT if config.evaluate.in_training == "networks" else LONGEST_WAIT,
     )
     place.agree(_facts_of_run(config, split, evaluated))
-    say = speaker(console) if place.is_zero else say_nothing
+    say, run = speaker(console) if place.is_zero else say_nothing, RunDir(Path(config.run.dir))
+    (split, evaluated), quarantine = leave_out_lost(config, run, (split, evaluated), place, say)
+    plan = make_plan(config, split.index)
+    cadence = make_cadence(config.train, plan)
     perceptual = perceptual.to(place.device) if perceptual is not None else None
     networks = networks_in_training(config, image_shape[2], cache, place, say)
     objective = make_objective(config.objective, variational=has_posterior(config.model), perceptual=perceptual)
 
     # where it goes on
-    run, state = RunDir(Path(config.run.dir)), fresh_state(config, split, place)
+    state = fresh_state(config, split, place)
     locks: list[Hold] = []
 
     def open_on_rank_zero() -> Opening:
-        opening, lock = open_run(config, run, (split, evaluated), state, cadence.last_step, place, say)
+        opening, lock = open_run(config, run, (split, evaluated), state, cadence.last_step, place, say, quarantine)
         locks.append(lock)
         return opening
 
@@ -145,7 +147,7 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
                     ),
                     noise=make_noise(state.model, config.run.seed, plan.micro, place.device, dtype),
                     micro_batches_a_round=micro_batches_a_round(
-                        config.train, image_shape, plan, len(slots), sees_batch=sees_batch
+                        config.train, image_shape, plan, len(slots), sees_batch=bool(batch_norms(sketch))
                     ),
                     ledger=ledger,
                     tracker=tracker,

@@ -8,10 +8,13 @@ from aedist.checkpoint import check_bytes, checkpoints, name_of, read_numbers, s
 from aedist.config import Config
 from aedist.data.download import FetchFailed
 from aedist.data.loader import Split
+from aedist.data.quarantine import read_quarantine, without_lost
 from aedist.data.remote import RemoteFolder
 from aedist.data.source import check_split, open_split, shard_cache
-from aedist.errors import UserError
-from aedist.shards.index import describe_bytes
+from aedist.errors import DataDamage, UserError
+from aedist.shards.index import Shard, describe_bytes
+from aedist.shards.salvage import usable_samples
+from aedist.shards.tar import mapped
 from aedist.verify.statement import Faults, Statement
 
 
@@ -57,7 +60,7 @@ def check_checkpoints(folder: Path) -> Checkpoints:
 
 
 def check_shards(
-    config: Config, fingerprints: dict[str, Any], cache: Path | None, *, hash_bytes: bool
+    config: Config, fingerprints: dict[str, Any], quarantine: Path, cache: Path | None, *, hash_bytes: bool
 ) -> tuple[Split | None, list[Statement]]:
     """Compare the shards with what the run noted. Returns the split it was trained on, if its index is that one."""
     trained: Split | None = None
@@ -66,11 +69,20 @@ def check_shards(
         known = fingerprints.get(name)
         facts: dict[str, Any] = {"split": name, "fingerprint": known, "hashed": hash_bytes}
         try:
-            split = open_split(config.data.shards, name, shard_cache(config.data, cache))
+            whole = open_split(config.data.shards, name, shard_cache(config.data, cache))
         except UserError as error:
             statements.append(Statement("shards", "open", f"{name}: not here ({error})", facts))
             continue
+        try:
+            record = read_quarantine(quarantine)
+            if config.data.on_error == "quarantine" and record is None:
+                raise UserError(f"{quarantine}: is missing, so what was left out is not known")
+            split = without_lost(whole, record, quarantine)
+        except UserError as error:
+            statements.append(Statement("shards", "wrong", f"{name}: {error}", facts))
+            continue
         index = split.index
+        facts["left_out"] = index.num_lost
         if known != index.fingerprint:
             text = f"{name}: fingerprint {index.fingerprint[:12]} in {config.data.shards}, the run had {known!s:.12}"
             statements.append(Statement("shards", "wrong", text, facts))
@@ -89,6 +101,10 @@ def check_shards(
             continue
         how = f"all {index.num_bytes:,} bytes" if hash_bytes else "by length; --shards reads every byte"
         text = f"{name}: {len(index.shards):,} shards with the run's fingerprint {index.fingerprint[:12]} ({how})"
+        if index.num_lost:
+            text += (
+                f"; {index.num_lost:,} of {whole.index.num_samples:,} samples are left out, {quarantine.name} says why"
+            )
         statements.append(Statement("shards", "proven", text, facts))
     return trained, statements
 
@@ -99,7 +115,14 @@ def _check_sha256(split: Split) -> None:
         path = f"{split.folder}/{shard.file}"
         try:
             here = split.folder.obtain(shard) if isinstance(split.folder, RemoteFolder) else Path(path)
+            if shard.lost:
+                if shard.samples:
+                    _check_what_is_used(here, shard)
+                continue
             sha256 = describe_bytes(here)[1]
+        except DataDamage as error:
+            faults.add(str(error))
+            continue
         except OSError as error:
             faults.add(f"{path}: cannot be read ({error.strerror or error})")
             continue
@@ -107,3 +130,9 @@ def _check_sha256(split: Split) -> None:
             faults.add(f"{path}: its sha256 is not the index's, so it was damaged")
     if faults.count:
         raise UserError(faults.words)
+
+
+def _check_what_is_used(path: Path, shard: Shard) -> None:
+    is_whole = describe_bytes(path)[1] == shard.sha256
+    with mapped(path) as data:
+        usable_samples(data, shard, str(path), is_whole=is_whole)

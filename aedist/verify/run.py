@@ -87,7 +87,7 @@ def verify_run(
         why = str(error).partition(";")[0]
         damage = Statement("environment", "wrong", f"{why}: nothing can be said of order, records and interruptions")
         return Verified(folder, last_step, (damage, checkpoints.statement))
-    split, shards = check_shards(config, fingerprints, cache, hash_bytes=hash_shards)
+    split, shards = check_shards(config, fingerprints, run.quarantine, cache, hash_bytes=hash_shards)
     plan = _plan(config, split, num_samples)
     cadence = make_cadence(config.train, plan)
     ledger = open_ledger(run.ledger, attempts, plan.micro)
