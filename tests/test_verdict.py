@@ -96,6 +96,20 @@ def test_fid_of_few_images_gets_no_word_and_kid_does():
     assert "by FID" not in bottom_line(record, judge(record))
 
 
+def test_kid_of_hardly_any_images_gets_no_word():
+    record = autoencoder_record(99)
+    assert {verdict["word"] for verdict in judge(record) if verdict["metric"].startswith("kid")} == {None}
+    assert "KID" not in bottom_line(record, judge(record))
+
+
+def test_what_limits_samples_is_told_by_the_distance_that_is_judged():
+    """FID of few images is nearly as large for either set, which would put the blame on the decoder."""
+    record = autoencoder_record(2000)
+    kid = {kind: record["distributions"][kind]["kid"]["mean"] for kind in ("reconstructions", "mixture")}
+    (told,) = (verdict["reason"] for verdict in judge(record) if verdict["metric"] == "kid_of_samples")
+    assert f"{kid['mixture'] / kid['reconstructions']:.1f} times that of the reconstructions" in told
+
+
 def test_a_model_that_loses_to_pca_is_told_so_and_one_that_loses_to_the_mean_image_too():
     record = variational_record()
     verdict = judge(record)[0]
@@ -142,9 +156,13 @@ def test_grey_images_are_told_to_be_strange_to_the_network_of_fid_and_coloured_o
 
 def test_the_gap_to_the_prior_is_what_is_beyond_chance():
     record = variational_record()
-    record["latents"]["prior_gap"] |= {"nats": 5.0, "nats_by_chance": 5.1}
+    record["latents"]["prior_gap"] |= {"nats": 1.0, "nats_by_chance": 1.1}
     found = {verdict["metric"]: verdict for verdict in judge(record)}
     assert (found["prior_gap"]["value"], found["prior_gap"]["word"]) == (0, "very good")
+    record["latents"]["prior_gap"] |= {"nats": 15.8, "nats_by_chance": 23.0}
+    (found,) = (verdict for verdict in judge(record) if verdict["metric"] == "prior_gap")
+    assert (found["word"], found["next"]) == (None, None)
+    assert "nats a number of so few images: no word" in found["reason"]
 
 
 def test_the_threshold_of_the_probe_depends_on_chance():

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 WORDS = ("very poor", "poor", "decent", "good", "very good")
 FEATURES_OF_FID = 2048
 """FID compares covariances of so many numbers, which no fewer images can have."""
+FEWEST_OF_KID = 100
+"""Of fewer images KID has no bias either, but is mostly chance."""
 
 DEFINITIONS = {
     "verdicts": "Words from very poor to very good, by thresholds that are conventions: they say where a number stands "
     f"among those commonly reported, not whether a model serves its purpose. FID gets no word at {FEATURES_OF_FID:,} "
-    "images or fewer, since it is biased upwards there; KID, which is not, is judged at any number.",
+    f"images or fewer, since it is biased upwards there; KID, which is not, gets one from {FEWEST_OF_KID} images on, "
+    "and the gap to the prior where chance alone would still be good.",
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aedist.evaluation.verdicts.advice import is_grey, is_variational, next_thing
-from aedist.evaluation.verdicts.scales import FEATURES_OF_FID, SCALES, WORDS
+from aedist.evaluation.verdicts.scales import FEATURES_OF_FID, FEWEST_OF_KID, SCALES, WORDS
 
 SAMPLES = {"prior": "the prior", "gaussian": "a Gaussian", "mixture": "a mixture"}
 _GOOD = WORDS.index("good")
@@ -76,35 +76,38 @@ def _sets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _of_set(record: Mapping[str, Any], kind: str, ending: str, of: str) -> Iterator[dict[str, Any]]:
     num_images = number(record, "distributions", kind, "num_images")
-    times = _times_reconstructions(record, kind) if ending else math.nan
+    fid, kid = number(record, "distributions", kind, "fid"), number(record, "distributions", kind, "kid", "mean")
+    is_biased = not num_images > FEATURES_OF_FID
+    told_with = "kid" if is_biased or not math.isfinite(fid) else "fid"
+    times = _times_reconstructions(record, kind, told_with) if ending else math.nan
     decoder_limits = times <= _SIMILAR
     blamed = "the decoder" if decoder_limits else "what is drawn"
     limit = f"{times:.1f} times that of the reconstructions, so {blamed} limits them" if math.isfinite(times) else ""
     strange = _STRANGE if is_grey(record) and not ending else ""
-    fid, kid = number(record, "distributions", kind, "fid"), number(record, "distributions", kind, "kid", "mean")
-    is_biased = not num_images > FEATURES_OF_FID
-    told_with = "kid" if is_biased or not math.isfinite(fid) else "fid"
+    count = f"{num_images:,.0f}" if num_images >= 0 else "so few"
     for name, value in (("fid", fid), ("kid", kid)):
         for found in _maybe(record, name + ending, value, *((limit, strange) if name == told_with else ())):
             found["label"] += of
             if found["next"] and decoder_limits:
                 found["next"] = next_thing("likeness", record)
             if name == "fid" and is_biased:
-                count = f"{num_images:,.0f}" if num_images >= 0 else "so few"
                 found |= {"word": None, "next": None}
                 found["reason"] = (
                     f"Of {count} images FID is biased upwards: no word, and comparable at this number only."
                 )
+            if name == "kid" and not num_images >= FEWEST_OF_KID:
+                found |= {"word": None, "next": None, "reason": f"Of {count} images KID is mostly chance: no word."}
             yield found
 
 
-def _times_reconstructions(record: Mapping[str, Any], kind: str) -> float:
-    """How much further than reconstructions, which the same decoder makes, samples are from the data; NaN unknown."""
-    for path in (("fid",), ("kid", "mean")):
-        own = number(record, "distributions", "reconstructions", *path)
-        if own > 0:
-            return number(record, "distributions", kind, *path) / own
-    return math.nan
+def _times_reconstructions(record: Mapping[str, Any], kind: str, by: str) -> float:
+    """How much further than reconstructions, which the same decoder makes, samples are from the data; NaN unknown.
+
+    By ``fid`` or ``kid``, whichever is judged: a bias that both sets share would bring the ratio of FID near to one.
+    """
+    path = (by,) if by == "fid" else (by, "mean")
+    own = number(record, "distributions", "reconstructions", *path)
+    return number(record, "distributions", kind, *path) / own if own > 0 else math.nan
 
 
 def best_samples(record: Mapping[str, Any]) -> str:
@@ -129,7 +132,11 @@ def _encodings(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     nats, chance = (number(record, "latents", "prior_gap", part) for part in ("nats", "nats_by_chance"))
     if total > 0 and math.isfinite(nats):
         beyond = nats - chance if math.isfinite(chance) else nats
-        yield _verdict(record, "prior_gap", max(0.0, beyond) / total, "beyond what chance alone would show")
+        found = _verdict(record, "prior_gap", max(0.0, beyond) / total, "beyond what chance alone would show")
+        if chance / total >= SCALES["prior_gap"].bounds[_GOOD - 1]:
+            told = f"Chance alone would show {chance / total:.2f} nats a number of so few images: no word."
+            found |= {"word": None, "next": None, "reason": told}
+        yield found
     accuracy, chance = (number(record, "latents", "probe", part) for part in ("accuracy", "chance"))
     if math.isfinite(accuracy) and chance < 1:
         gained = 100 * (accuracy - chance) / (1 - chance)
