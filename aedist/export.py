@@ -80,7 +80,12 @@ def read_export(folder: Path, name: str | None = None) -> Exported:
     except (ValueError, RecursionError) as error:
         raise _refusal(told, f"{CONFIG}: {error}") from error
     try:
-        model = get_model(record["kind"], **{key: _tupled(value) for key, value in record["options"].items()})
+        options = {key: _tupled(value) for key, value in record["options"].items()}
+        with torch.device("meta"):  # its size, before memory is taken for it
+            count = sum(tensor.numel() for tensor in get_model(record["kind"], **options).state_dict().values())
+        if count > len(content):
+            raise ValueError(f"{CONFIG} describes {count:,} numbers, but {WEIGHTS} has {len(content):,} bytes")
+        model = get_model(record["kind"], **options)
         found = hashlib.sha256(content).hexdigest()
         if found != record[_SHA256]:
             raise ValueError(f"{WEIGHTS} has sha256 {found}, not {record[_SHA256]}: damaged, or another model's")
@@ -90,7 +95,7 @@ def read_export(folder: Path, name: str | None = None) -> Exported:
         model.to(of_numbers)  # what is not saved as well, such as what batch normalisation keeps of a pass
     except KeyError as error:
         raise _refusal(told, f"{CONFIG} has no {error}") from error
-    except (ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RuntimeError, SafetensorError) as error:
         raise _refusal(told, str(error)) from error
     return Exported(model.eval(), record)
 

@@ -27,7 +27,7 @@ from aedist.shards.index import Index
 from aedist.whole import beside, write_whole
 
 _LOCK = ".lock"
-_SECRET = re.compile(r"(?<![a-z])(api_?key|key|token|secret|passw(or)?d|credentials?)", re.IGNORECASE)
+_SECRET = re.compile(r"((?<![a-z])(?:key|apikey|token|secret|passw(?:or)?d|credentials?)\w*[=:])\S+", re.IGNORECASE)
 _VERSIONS = ("aedist", "torch", "accelerate", "numpy", "pillow", "simplejpeg", "webdataset")
 
 
@@ -228,8 +228,7 @@ def begin_attempt(run: RunDir, config: Config, start: Start) -> dict[str, Any]:
 
 def _without_secret(word: str) -> str:
     """A word of the command line as it may be kept: without the value of what sounds like a key or a password."""
-    name, equals, value = word.partition("=")
-    return f"{name}=***" if equals and value and _SECRET.search(name) else word
+    return _SECRET.sub(r"\1***", word)
 
 
 def _git_revision() -> str | None:
