@@ -102,6 +102,8 @@ def _distributions(job: Job, measured: Measured) -> dict[str, Any]:
         return {}
     index, seed = job.trained.split.index, job.trained.config.run.seed
     reference = f"the first {job.compared.num_images:,} originals of {index.name}/{index.split}"
+    device = job.trained.place.device
+    originals = distances.Reference(measured.features["originals"].to(device))
     blocks: dict[str, Any] = {}
     for name, seen in measured.features.items():
         if name != "originals":
@@ -111,7 +113,7 @@ def _distributions(job: Job, measured: Measured) -> dict[str, Any]:
                 else generation.describe(name, job.fit_split, job.num_fitted)
             )
             with job.costs.of("distances of sets"):
-                block = distances.compare(measured.features["originals"], seen, seed)
+                block = distances.compare(originals, seen.to(device), seed)
             blocks[name] = {"words": words, "reference": reference, **block}
     return blocks
 
