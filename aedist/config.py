@@ -128,6 +128,15 @@ class Train(Section):
         gt=0,
         lt=1,
     )
+    max_minutes: float | None = key(
+        None, "Stop as for a signal when the process has run so long; never if left out.", gt=0, placement=True
+    )
+    stall_minutes: float = key(
+        20.0,
+        "End with an error when a process has not moved for so long: more than its longest save.",
+        gt=0,
+        placement=True,
+    )
     max_bad_steps: int = key(10, "Steps in a row with a non-finite loss or gradient before the run stops.", ge=1)
 
     @model_validator(mode="after")

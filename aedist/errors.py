@@ -32,3 +32,15 @@ class CannotWrite(FoundByOne):
 
 class Interrupted(Exception):
     """The run stopped at a step boundary because it was asked to, with a checkpoint behind it."""
+
+
+class Fault(Exception):
+    """What ends a run and is nobody's bug, told in one line: a lost process, no memory, a killed loader worker."""
+
+    def __init__(self, line: str, code: int = EXIT_FAULT) -> None:
+        super().__init__(line)
+        self.code = code
+
+
+class LeftOut(Exception):
+    """Work that is given up, because the run was asked to stop; it is done when the run goes on."""

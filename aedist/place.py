@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aedist.errors import ToldByRankZero, UserError
+from aedist.star import Star
+from aedist.watch import Watch, tell
 
 T = TypeVar("T")
 
-LONGEST_WAIT = timedelta(minutes=30)
-"""For a collective in training: longer than the longest save on rank zero."""
 PATIENT = timedelta(days=7)
-"""Where the others wait while rank zero computes alone; one that dies is noticed at once all the same."""
+"""How long a process waits for the others by itself. The watch ends a wait for a process that died, or does nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class Asked:
     """Where this machine keeps what was fetched."""
     threads: int | None = None
     """How many CPU threads a process is to compute with, where the launcher says so."""
+    parent: int | None = None
+    """The process of a launcher that stays: when it ends, so does this one."""
+    meets_at: str = ""
+    """The host of rank zero."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Place:
     device: torch.device
     host_group: dist.ProcessGroup | None
     """A gloo group for small messages between the hosts' CPUs; None for a lone process."""
+    watch: Watch = field(default_factory=Watch)
+    """Who is told what this process is at, and knows of the others."""
 
     @property
     def is_zero(self) -> bool:
@@ -95,12 +101,14 @@ class Place:
     def add(self, tensor: Tensor) -> None:
         """Add a tensor over all processes, in place, on its device."""
         if self.world > 1:
-            dist.all_reduce(tensor)
+            with self.watch.waiting("a sum over all"):
+                dist.all_reduce(tensor)
 
     def add_on_hosts(self, tensor: Tensor) -> None:
         """Add a CPU tensor over all processes, in place, without touching the accelerator."""
         if self.host_group is not None:
-            dist.all_reduce(tensor, group=self.host_group)
+            with self.watch.waiting("a sum over all"):
+                dist.all_reduce(tensor, group=self.host_group)
 
     def start_adding_on_hosts(self, tensor: Tensor) -> dist.Work | None:
         """As ``add_on_hosts``, but returns at once; ``wait`` on what it returns before reading the tensor."""
@@ -111,7 +119,8 @@ class Place:
     def send(self, tensor: Tensor, source: int) -> None:
         """Copy a CPU tensor from the process of rank ``source`` to all others, in place."""
         if self.host_group is not None and tensor.numel():
-            dist.broadcast(tensor, src=source, group=self.host_group)
+            with self.watch.waiting(f"images that process {source} read"):
+                dist.broadcast(tensor, src=source, group=self.host_group)
 
     def from_rank_zero(self, work: Callable[[], T]) -> T:
         """Do ``work`` on rank zero alone and give its result to all.
@@ -125,7 +134,8 @@ class Place:
             except UserError as error:
                 told[1] = str(error)
         if self.host_group is not None:
-            dist.broadcast_object_list(told, src=0, group=self.host_group)
+            with self.watch.waiting("what process 0 works out alone"):
+                dist.broadcast_object_list(told, src=0, group=self.host_group)
         if told[1] is not None:
             raise ToldByRankZero(told[1])
         return told[0]
@@ -134,18 +144,21 @@ class Place:
         """Every process's value, by rank, on every process."""
         told: list[Any] = [value] * self.world
         if self.host_group is not None:
-            dist.all_gather_object(told, value, group=self.host_group)
+            with self.watch.waiting("what each has to tell"):
+                dist.all_gather_object(told, value, group=self.host_group)
         return told
 
     def hand_to_zero(self, tensor: Tensor) -> None:
         """Send a CPU tensor to rank zero, which takes it with ``take_from``."""
         if tensor.numel():
-            dist.send(tensor, dst=0, group=self.host_group)
+            with self.watch.waiting("process 0 to take rows"):
+                dist.send(tensor, dst=0, group=self.host_group)
 
     def take_from(self, source: int, tensor: Tensor) -> None:
         """Fill a CPU tensor with what the process of rank ``source`` hands to this one, rank zero."""
         if tensor.numel():
-            dist.recv(tensor, src=source, group=self.host_group)
+            with self.watch.waiting(f"rows of process {source}"):
+                dist.recv(tensor, src=source, group=self.host_group)
 
     def agree(self, facts: dict[str, str]) -> None:
         """Refuse processes that are not of one run: every fact must be rank zero's.
@@ -168,10 +181,12 @@ class Place:
     def wait_for_all(self) -> None:
         """Return when every process is here."""
         if self.host_group is not None:
-            dist.barrier(group=self.host_group)
+            with self.watch.waiting("all to come so far"):
+                dist.barrier(group=self.host_group)
 
     def leave(self) -> None:
         """Take leave of the other processes, at the end."""
+        self.watch.over()
         if self.world > 1:
             dist.destroy_process_group()
 
@@ -182,7 +197,7 @@ def take_place(
     threads: int | None = None,
     *,
     deterministic: bool = False,
-    patience: timedelta = LONGEST_WAIT,
+    watch: Watch | None = None,
 ) -> Place:
     """Start this process's part of the run, with its device and its fellows.
 
@@ -194,7 +209,7 @@ def take_place(
         deterministic: whether cuDNN must take algorithms that give the same bits each time.
         threads: CPU threads to compute with, or None for what the launcher says, else an equal share of
             this machine's cores.
-        patience: how long small messages between the hosts may take, which is how long one may wait for another.
+        watch: who is told what this process is at.
 
     Raises:
         UserError: if the processes did not come together as asked, or the device lacks the precision.
@@ -213,7 +228,7 @@ def take_place(
         # explicit, because accelerate would else take the number from the environment and divide the loss by it
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=LONGEST_WAIT),
+            InitProcessGroupKwargs(timeout=PATIENT),
             # of losses that are summed over an image; the usual 65,536 would overflow for a number of steps
             GradScalerKwargs(init_scale=2.0**10),
         ],
@@ -230,8 +245,26 @@ def take_place(
     if accelerator.distributed_type not in known:
         kind = accelerator.distributed_type
         raise UserError(f"accelerate's {kind} is not supported; use a configuration from launch/")
-    host_group = None
+    host_group, star = None, None
     if world > 1:
-        host_group = dist.new_group(backend="gloo", timeout=patience)
+        host_group = dist.new_group(backend="gloo", timeout=PATIENT)
         assert isinstance(host_group, dist.ProcessGroup)  # noqa: S101 (this process is a member)
-    return Place(accelerator, accelerator.process_index, world, accelerator.device, host_group)
+        star = _meet(asked, host_group)
+    watch = watch or Watch(asked.rank, parent=asked.parent)
+    watch.start(star)
+    return Place(accelerator, accelerator.process_index, world, accelerator.device, host_group, watch)
+
+
+def _meet(asked: Asked, group: dist.ProcessGroup) -> Star | None:
+    """The star of all processes; None where some cannot reach rank zero by it, which is told."""
+    star, told = Star(asked.rank, asked.world), list[Any]([None] * asked.world)
+    dist.all_gather_object(told, star.open(asked.meets_at) if asked.rank == 0 else None, group=group)
+    port, word = told[0]
+    came = asked.rank == 0 or star.join(asked.meets_at, port, word)
+    dist.all_gather_object(told, came, group=group)
+    if all(told):
+        return star
+    if asked.rank == 0:
+        absent = ", ".join(str(rank) for rank, there in enumerate(told) if not there)
+        tell(0, f"process {absent} cannot reach {asked.meets_at}:{port}, so a process that dies may be noticed late")
+    return None

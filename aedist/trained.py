@@ -18,7 +18,7 @@ from aedist.data.quarantine import read_quarantine, without_lost
 from aedist.data.remote import RemoteFolder
 from aedist.data.source import check_split, open_split, shard_cache
 from aedist.errors import UserError
-from aedist.place import PATIENT, Asked, Place, take_place
+from aedist.place import Asked, Place, take_place
 from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
 from aedist.tracking.console import say_nothing
 
@@ -70,7 +70,7 @@ def open_trained(
     split = without_lost(split, read_quarantine(run.quarantine), run.quarantine)
     _check_shape(run, split)
     # one thread unless told otherwise: how many there are can touch the last bits of a sum
-    place = take_place(asked, "fp32", config.train.threads or 1, patience=PATIENT)
+    place = take_place(asked, "fp32", config.train.threads or 1)
     if not place.is_zero:
         say = say_nothing
     checkpoint = place.from_rank_zero(lambda: _find_checkpoint(run, which, split, say))

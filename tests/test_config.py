@@ -454,6 +454,7 @@ OTHER_VALUES: dict[str, object] = {
     "optim.schedule": "cosine", "optim.warmup_images": 3, "train.epochs": 20, "train.steps": 20,
     "train.precision": "bf16", "train.reduce": "exact", "train.fuse_rounds": "off", "train.threads": 3,
     "train.log_every": 3, "train.evaluate_every": 3, "train.checkpoint_every": 3, "train.keep_last": 3,
+    "train.max_minutes": 3.0, "train.stall_minutes": 3.0,
     "train.max_bad_steps": 3, "train.ema_decay": 0.5, "optim.drop_factor": 0.5,
     "evaluate.split": "all", "evaluate.images": 3, "evaluate.batch": 3, "evaluate.in_training": "networks",
     "evaluate.fid_images": 3, "evaluate.fit_images": 3, "evaluate.lpips_net": "vgg",
@@ -464,6 +465,7 @@ PLACEMENT = {
     *("run.dir", "data.shards", "data.mode", "data.workers", "data.memory"),
     *("data.cache", "data.cache_bytes", "data.stall_seconds"),
     *("train.fuse_rounds", "train.log_every", "train.checkpoint_every", "train.keep_last"),
+    *("train.max_minutes", "train.stall_minutes"),
     *("track.wandb", "track.project", "track.group", "track.tags"),
 }
 ONE_VALUE = {

@@ -9,9 +9,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from aedist.cli import explore, models, runs, shards
-from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, FoundByOne, Interrupted, ToldByRankZero, UserError
+from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Fault, FoundByOne, Interrupted, ToldByRankZero, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,8 +32,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         if rank == "0":
             print(f"aedist: {stop}", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    except Fault as fault:
+        print(f"aedist: {fault}" if rank == "0" else f"aedist: process {rank}: {fault}", file=sys.stderr)
+        _leave_now(fault.code)
     except BrokenPipeError:  # the reader of our output went away, as in 'aedist config | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leave_now(code: int) -> NoReturn:
+    """End without waiting for what may never come, such as a library's farewell to processes that are gone."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _tells(error: UserError, rank: str) -> bool:

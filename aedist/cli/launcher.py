@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _RENDEZVOUS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What every launcher says besides WORLD_SIZE where there are several processes."""
 
+_STAYS = ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION")
+"""Set by torchrun and accelerate launch, which stay for as long as the processes that they start."""
+
 
 def cache_folder() -> Path:
     """Where originals are kept between builds."""
@@ -40,6 +43,7 @@ def asked_of_launcher() -> "Asked":
             f"WORLD_SIZE is {environment['WORLD_SIZE']}, but there is no {', '.join(missing)}, so the processes cannot "
             f"find each other; start them with accelerate launch or slurm/train.sbatch, or unset WORLD_SIZE"
         )
+    stays = any(name in environment for name in _STAYS)
     return Asked(
         cache=cache_folder(),
         local_rank=_number("LOCAL_RANK") or 0,
@@ -47,6 +51,8 @@ def asked_of_launcher() -> "Asked":
         world=_number("WORLD_SIZE") or 1,
         local_world=_number("LOCAL_WORLD_SIZE") or _number("WORLD_SIZE") or 1,
         threads=_number("OMP_NUM_THREADS"),
+        parent=os.getppid() if stays else None,
+        meets_at=environment.get("MASTER_ADDR", ""),
     )
 
 

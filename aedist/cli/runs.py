@@ -8,6 +8,7 @@ from typing import Any
 from aedist.cli.launcher import asked_of_launcher, cache_folder
 from aedist.cli.terminal import open_console, open_speaker
 from aedist.errors import EXIT_FAULT
+from aedist.stop import StopRequest
 
 
 def add_verbs(verbs: Any) -> None:
@@ -52,11 +53,13 @@ def add_verbs(verbs: Any) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from aedist.configfile import load_config
 
+    stop = StopRequest()
+    stop.listen()
     config = load_config(arguments.config, arguments.words)
     asked = asked_of_launcher()
     from aedist.training.run import run_training
 
-    run = run_training(config, asked, open_console(), cache_folder())
+    run = run_training(config, asked, open_console(), cache_folder(), stop)
     if asked.rank == 0:
         print(f"{run.path}: trained; next: aedist evaluate {run.path}, then aedist report {run.path}")
 

@@ -6,6 +6,9 @@ speed: each stretch is a pure function of its steps, and stretches come back in 
 user's error as a value, so that it arrives as one line and not inside another process's traceback.
 """
 
+import ctypes
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -133,11 +136,25 @@ def _load(reader: _Reader, stretches: Sequence[Stretch], workers: int, pin: bool
         # forked, so that they inherit that signals ask the run to stop and do not end them
         multiprocessing_context="fork" if workers and stretches and sys.platform == "linux" else None,
         collate_fn=_as_it_is,
+        worker_init_fn=partial(_end_with_parent, os.getpid()),
     )
     for read in loader:
         if isinstance(read, DataDamage):
             raise read
         yield read
+
+
+def _end_with_parent(parent: int, worker: int) -> None:
+    """In a worker: be killed when the process that it reads for dies.
+
+    It would else read on for no one, and hold open the connections whose end tells the others of that death. Where the
+    system cannot promise it, torch's workers look for their parent every few seconds.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before
+        os._exit(1)
 
 
 def _as_it_is(read: object) -> object:

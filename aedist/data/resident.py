@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aedist.data.loader import IMAGES_A_STRETCH, Split, StepBatch, cut, read_stretches
 from aedist.data.plan import Plan
+from aedist.errors import LeftOut
 
 Exchange = Callable[[Tensor, int], None]
 """Send a tensor, in place, from the process of the given rank to all others."""
@@ -23,6 +24,7 @@ def read_all(
     world: int,
     exchange: Exchange,
     workers: int,
+    is_asked: Callable[[], bool] = lambda: False,
 ) -> Tensor:
     """All images of a split on ``device``, uint8 (N, H, W, C) by sample id.
 
@@ -33,8 +35,10 @@ def read_all(
         world: how many processes share the reading.
         exchange: how their shares are brought together.
         workers: loader processes.
+        is_asked: whether to stop; looked at between two stretches.
 
     Raises:
+        LeftOut: on every process, if one was asked to stop.
         UserError: if a shard or an image is damaged.
     """
     total = split.index.num_samples
@@ -43,6 +47,14 @@ def read_all(
     share = cut(bounds[rank], bounds[rank + 1], IMAGES_A_STRETCH)
     for (first, last), read in read_stretches(split, share, workers):
         images[first:last] = read
+        if is_asked():
+            break
+    left_out = torch.zeros(world, dtype=torch.uint8)
+    left_out[rank] = is_asked()
+    for source in range(world):
+        exchange(left_out[source : source + 1], source)
+    if left_out.any():
+        raise LeftOut
     for source in range(world):
         exchange(images[bounds[source] : bounds[source + 1]], source)
     return images.to(device)

@@ -1,8 +1,10 @@
 """From a configuration's ``data`` section to the batches of a process: which split, which tier, where it is kept."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from aedist.config import Data
@@ -18,6 +20,7 @@ from aedist.errors import UserError
 from aedist.shards.index import check_present, read_index
 
 Say = Callable[[str], None]
+_MOST_NAMED = 4
 
 
 def _say_nothing(_: str) -> None:
@@ -135,6 +138,7 @@ def open_batches(
     exchange: Exchange,
     say: Say,
     slots_of_node: Sequence[int] = (),
+    is_asked: Callable[[], bool] = lambda: False,
 ) -> Iterator[StepBatch]:
     """The batches of a process for the steps ``steps[0]`` to ``steps[1]`` (not included).
 
@@ -151,8 +155,10 @@ def open_batches(
         say: told what is read.
         slots_of_node: on the first process of a node, the slots of all its processes: their shards are fetched ahead of
             need, if they lie at an address.
+        is_asked: whether to stop reading into memory.
 
     Raises:
+        LeftOut: on every process, if one was asked to stop while images were read into memory.
         UserError: if a shard or an image is damaged or cannot be had, or images do not fit.
     """
     if not is_resident(data, split):
@@ -165,7 +171,7 @@ def open_batches(
     keep = resident_device(split, device)
     needed = f"{split.index.decoded_bytes / 2**20:,.0f} MiB on {keep}"
     say(f"reading {split.index.num_samples:,} images into memory ({needed})")
-    images = read_all(split, keep, rank, world, exchange, data.workers)
+    images = read_all(split, keep, rank, world, exchange, data.workers, is_asked)
     return gather(images, plan, slots, *steps)
 
 
@@ -177,3 +183,17 @@ def _telling(batches: Iterator[StepBatch], ahead: FetchAhead) -> Iterator[StepBa
             yield batch
     finally:
         ahead.close()
+
+
+def shards_awaited(split: Split, plan: Plan, slots: Sequence[int], first_step: int) -> Callable[[int], str]:
+    """What to say of a process that waits for the batch of a step, counted from ``first_step``: its shards."""
+    own = replace(plan)  # a plan keeps the orders it has made, for one thread; this one is the watch's
+
+    def what(number: int) -> str:
+        ids = own.step_ids(first_step + number, slots).ravel()
+        shards = np.unique(np.searchsorted(np.cumsum(own.samples_per_shard), ids, side="right")).tolist()
+        named = ", ".join(split.index.shards[shard].file for shard in shards[:_MOST_NAMED])
+        more = f" and {len(shards) - _MOST_NAMED} more" if len(shards) > _MOST_NAMED else ""
+        return f"waits for its images, from {named}{more} of {split.folder}"
+
+    return what

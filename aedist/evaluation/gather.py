@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aedist.data.loader import Stretch, cut
-from aedist.errors import ToldByRankZero, UserError
+from aedist.errors import LeftOut, ToldByRankZero, UserError
 from aedist.place import Place
 
 Rows = Mapping[str, Tensor]
@@ -42,15 +42,18 @@ def gather(pieces: Iterable[tuple[Stretch, Rows]], count: int, place: Place, wha
         what: a word for them.
 
     Raises:
+        LeftOut: on every process, if one raised it while it measured.
         UserError: on every process, if one raised it while it measured.
         RuntimeError: on every process, if a thing was missed or measured twice.
     """
-    stretches, measured, mistake = list[Stretch](), dict[str, list[Tensor]](), None
+    stretches, measured, mistake, is_left_out = list[Stretch](), dict[str, list[Tensor]](), None, False
     try:
         for stretch, rows in pieces:
             stretches.append(stretch)
             for name, tensor in rows.items():
                 measured.setdefault(name, []).append(tensor)
+    except LeftOut:
+        is_left_out = True
     except UserError as error:
         if place.world == 1:
             raise
@@ -58,17 +61,15 @@ def gather(pieces: Iterable[tuple[Stretch, Rows]], count: int, place: Place, wha
     own = {name: torch.cat(tensors).contiguous() for name, tensors in measured.items()}
     measured.clear()
     shapes = {name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in own.items()}
-    told = place.share((mistake, stretches, shapes))
-    for other_mistake, _, _ in told:
-        if other_mistake is not None:
-            raise ToldByRankZero(other_mistake)
-    _check_each_once([stretch for _, theirs, _ in told for stretch in theirs], count, what)
+    told = place.share((mistake, is_left_out, stretches, shapes))
+    _raise_what_one_raised([(mistake, is_left_out) for mistake, is_left_out, _, _ in told])
+    _check_each_once([stretch for _, _, theirs, _ in told for stretch in theirs], count, what)
     if not place.is_zero:
         for tensor in own.values():
             place.hand_to_zero(tensor)
         return {}
     whole: dict[str, Tensor] = {}
-    for rank, (_, theirs, layout) in enumerate(told):
+    for rank, (_, _, theirs, layout) in enumerate(told):
         total = sum(last - first for first, last in theirs)
         for name, (shape, dtype) in layout.items():
             if rank == 0:
@@ -83,6 +84,14 @@ def gather(pieces: Iterable[tuple[Stretch, Rows]], count: int, place: Place, wha
                 whole[name][first:last] = rows[begin : begin + last - first]
                 begin += last - first
     return whole
+
+
+def _raise_what_one_raised(told: Iterable[tuple[str | None, bool]]) -> None:
+    for mistake, _ in told:
+        if mistake is not None:
+            raise ToldByRankZero(mistake)
+    if any(is_left_out for _, is_left_out in told):
+        raise LeftOut
 
 
 def _check_each_once(stretches: Iterable[Stretch], count: int, what: str) -> None:

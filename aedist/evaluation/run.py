@@ -47,7 +47,13 @@ Measure = Callable[[Seen], Rows]
 
 def read_batches(split: Split, plan: EvaluationPlan, place: Place, workers: int) -> Iterator[tuple[Stretch, Tensor]]:
     """This process's evaluation batches, read from the shards."""
-    return read_stretches(split, plan.batches(place.rank, place.world), workers)
+    own = plan.batches(place.rank, place.world)
+
+    def what(number: int) -> str:
+        first, last = own[min(number, len(own) - 1)] if own else (0, 0)
+        return f"waits for images {first:,} to {last:,} of {split.folder}"
+
+    return place.watch.each(read_stretches(split, own, workers), what)
 
 
 def first_of(batches: Batches, count: int) -> Iterator[tuple[Stretch, Tensor]]:

@@ -21,9 +21,10 @@ from aedist.evaluation.job import Job, Measured, facts_of_place, measure_all, pl
 from aedist.evaluation.log import log
 from aedist.evaluation.pictures.gallery import draw_pictures
 from aedist.evaluation.record import make_record
+from aedist.faults import told_in_a_line
 from aedist.place import Asked
 from aedist.tracking.console import say_nothing
-from aedist.trained import open_trained
+from aedist.trained import Trained, open_trained
 from aedist.whole import write_whole
 
 _VERSIONS = ("aedist", "torch", "torchvision", "lpips", "numpy", "pillow", "scikit-learn")
@@ -58,6 +59,11 @@ def evaluate_run(
         UserError: if there is no such run, checkpoint or split, data are damaged, or the folder cannot be written.
     """
     trained = open_trained(folder, which, split_name, asked, say, words)
+    with told_in_a_line(trained.place.watch):
+        return _evaluate(trained, num_images, cache, say)
+
+
+def _evaluate(trained: Trained, num_images: int | None, cache: Path, say: Callable[[str], None]) -> Path:
     place, run = trained.place, trained.run
     say = say if place.is_zero else say_nothing
     place.from_rank_zero(lambda: _make_folder(run.evaluation))

@@ -19,9 +19,12 @@ from aedist.tracking.tracker import Record
 class JsonLines:
     """Appends to the file; every record reaches the operating system at once, the disk at ``sync``."""
 
-    def __init__(self, path: Path, from_step: int) -> None:
-        """``from_step``: the step the run (re)starts at; records of later steps are taken out."""
-        keep_until(path, from_step)
+    def __init__(self, path: Path, from_step: int, *, owes_evaluation: bool = False) -> None:
+        """``from_step``: the step the run (re)starts at; records of later steps are taken out.
+
+        So is that step's evaluation where the run begins with it.
+        """
+        keep_until(path, from_step, owes_evaluation=owes_evaluation)
         self._file = path.open("a", encoding="utf-8")
 
     def record(self, record: Record) -> None:
@@ -53,12 +56,15 @@ class JsonLines:
             ) from error
 
 
-def keep_until(path: Path, step: int) -> None:
-    """Take out the records of steps after ``step``, and a last line cut short by a kill; whole or not at all."""
+def keep_until(path: Path, step: int, *, owes_evaluation: bool = False) -> None:
+    """Take out the records of steps after ``step``, and a last line cut short by a kill; whole or not at all.
+
+    Where the step's evaluation is owed, a record of it is taken out too.
+    """
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace")
-    kept = "".join(f"{line}\n" for line in text.splitlines() if (found := _step(line)) is not None and found <= step)
+    kept = "".join(f"{line}\n" for line in text.splitlines() if _is_kept(line, step, owes_evaluation=owes_evaluation))
     if kept != text:  # also where the last line lacks its end alone, which the next record would run into
         beside = path.with_name(path.name + ".part")
         with beside.open("w", encoding="utf-8") as file:
@@ -68,11 +74,13 @@ def keep_until(path: Path, step: int) -> None:
         beside.replace(path)
 
 
-def _step(line: str) -> int | None:
+def _is_kept(line: str, step: int, *, owes_evaluation: bool) -> bool:
     try:
-        return int(json.loads(line)["step"])
+        record = json.loads(line)
+        found = int(record["step"])
     except (ValueError, KeyError, TypeError):
-        return None
+        return False
+    return found < step or (found == step and not (owes_evaluation and record.get("kind") == "evaluation"))
 
 
 def _finite(value: Any) -> Any:

@@ -53,7 +53,7 @@ class Parts:
     tracker: Tracker
     interrupts: Interrupts
     evaluate: Callable[[], bool]
-    """Evaluate the model as it is; whether it is the best so far."""
+    """Evaluate the model as it is, or owe that if the run is asked to stop; whether to checkpoint for it."""
     save: Callable[[], None]
     """Checkpoint the state as it is; it may be written while training goes on."""
 
@@ -71,8 +71,10 @@ def train(run: Parts) -> bool:
     total_images = run.cadence.last_step * plan.images_per_step
     state.model.train()
 
+    if progress.owes_evaluation and not _evaluated(run):
+        return False
     while progress.step < run.cadence.last_step:
-        run.interrupts.begin_step()
+        run.interrupts.begin_step(progress.step + 1)
         waiting = time.monotonic()
         batch = next(run.batches)
         waited_seconds = time.monotonic() - waiting
@@ -122,9 +124,16 @@ def train(run: Parts) -> bool:
         if save:
             run.save()
         window.away(time.monotonic() - away)
-        if stop and not last:
+        if progress.owes_evaluation or (stop and not last):
             return False
     return True
+
+
+def _evaluated(run: Parts) -> bool:
+    """Make up for the evaluation that a stop left out, and checkpoint. Returns whether it is done."""
+    run.evaluate()
+    run.save()
+    return not run.state.progress.owes_evaluation
 
 
 def _update(run: Parts, parameters: list[nn.Parameter]) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from aedist.architecture import build_model
-from aedist.checkpoint import checkpoints, newest_sound, step_of
+from aedist.checkpoint import checkpoints, newest_sound, read_numbers, step_of
 from aedist.config import Config
 from aedist.data.loader import Split
 from aedist.data.quarantine import Quarantine, describe, look_through, read_quarantine, spell, without_lost
@@ -113,11 +113,13 @@ def open_run(
             f"train.epochs, train.steps: the run is to end after step {last_step:,}, but {run.path} is at step "
             f"{step:,} already; name another run.dir for a shorter run"
         )
-    if step == last_step:
+    owes_evaluation = checkpoint is not None and read_numbers(checkpoint)["progress"].get("owes_evaluation", False)
+    is_finished = step == last_step and not owes_evaluation
+    if is_finished:
         record = read_environment(run)
     else:
         model = {"kind": config.model.kind, "parameters": count_parameters(state.model)}
         told = spell(quarantine) if quarantine is not None else None
         start = Start(trained, evaluated, model, step, place.world, place.device.type, told)
         record = begin_attempt(run, config, start)
-    return Opening(checkpoint, len(record["attempts"]), record["run_id"], is_finished=step == last_step), lock
+    return Opening(checkpoint, len(record["attempts"]), record["run_id"], is_finished), lock

@@ -3,6 +3,9 @@
 What is evaluated is the weights' moving average where the run keeps one. A variational model also draws samples, from
 the same noise each time. With ``evaluate.in_training: networks`` LPIPS, FID and KID are measured too: every process
 looks at its share of the images, and rank zero compares them.
+
+It may take longer than a run that is asked to stop has left. Then it is left out on all processes, the state is
+checkpointed as it was before it, and the run begins with it when it goes on: nothing else is different afterwards.
 """
 
 from collections.abc import Callable
@@ -17,11 +20,12 @@ from aedist.config import Config, Data
 from aedist.data.loader import Split
 from aedist.data.plan import Plan
 from aedist.data.store import ShardStore
+from aedist.errors import LeftOut
 from aedist.evaluation.gather import EvaluationPlan
 from aedist.evaluation.measures.distances import compare
 from aedist.evaluation.networks import Networks, features, lpips_metric, open_networks
 from aedist.evaluation.pictures.showcase import classes_in_turn, prior_samples, reconstructions
-from aedist.evaluation.run import Measure, evaluate, first_of, pixel_metrics, rates, read_batches
+from aedist.evaluation.run import Batches, Measure, evaluate, first_of, pixel_metrics, rates, read_batches
 from aedist.models.output import is_variational
 from aedist.noise import keyed_normal
 from aedist.pictures import save_picture
@@ -64,9 +68,10 @@ class PeriodicEvaluation:
         tracker: Tracker,
         run: RunDir,
         networks: Networks | None = None,
+        is_asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self._split, self._plan, self._place, self._state = split, plan, place, state
-        self._tracker, self._run, self._seed = tracker, run, config.run.seed
+        self._tracker, self._run, self._seed, self._is_asked = tracker, run, config.run.seed, is_asked
         self._measures: list[Measure] = [pixel_metrics, rates]
         if networks is not None and networks.lpips is not None:
             self._measures.append(lpips_metric(networks.lpips, config.evaluate.lpips_net))
@@ -81,10 +86,17 @@ class PeriodicEvaluation:
         self._kept: list[tuple[tuple[int, int], torch.Tensor]] | None = None
 
     def __call__(self) -> bool:
-        """Measure, record, draw. Returns whether this is the lowest mean squared error so far."""
+        """Measure, record, draw. Returns whether the state is to be kept for it.
+
+        It is if this is the lowest mean squared error so far, or if a stop left the evaluation out, which is then owed.
+        """
         progress = self._state.progress
-        means = self._means()
-        progress.metrics = means
+        try:
+            means = self._means()
+        except LeftOut:
+            progress.owes_evaluation = True
+            return True
+        progress.metrics, progress.owes_evaluation = means, False
         error = means["mse"]
         is_best = error is not None and (progress.best_value is None or error < progress.best_value)
         if is_best:
@@ -109,14 +121,15 @@ class PeriodicEvaluation:
         model, place = self._state.usable, self._place
         batches = self._kept or read_batches(self._split, self._evaluation, place, self._workers)
         if self._keep and self._kept is None:
-            batches = self._kept = list(batches)
-        rows = evaluate(model, batches, self._evaluation, place, self._measures)
+            batches = self._keeping(batches)
+        rows = evaluate(model, self._until_asked(batches), self._evaluation, place, self._measures)
         seen = dict[str, Tensor]()
         if self._inception is not None:
             if self._kept is None:
                 again = read_batches(self._split, self._compared, place, self._workers)
             else:
                 again = first_of(self._kept, self._compared.num_images)
+            again = self._until_asked(again)
             seen = evaluate(model, again, self._compared, place, [features(self._inception)])
 
         def reduce() -> dict[str, float | None]:
@@ -127,6 +140,19 @@ class PeriodicEvaluation:
             return means
 
         return place.from_rank_zero(reduce)
+
+    def _until_asked(self, batches: Batches) -> Batches:
+        for batch in batches:
+            if self._is_asked():
+                raise LeftOut
+            yield batch
+
+    def _keeping(self, batches: Batches) -> Batches:
+        kept = list[tuple[tuple[int, int], Tensor]]()
+        for batch in batches:
+            kept.append(batch)
+            yield batch
+        self._kept = kept
 
     def _fits_beside_training(self, data: Data) -> bool:
         """Whether this process's images fit the budget together with the training images, where those are kept."""

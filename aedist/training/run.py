@@ -19,16 +19,18 @@ from aedist.config import Config
 from aedist.configfile import result_keys
 from aedist.data.loader import Split
 from aedist.data.plan import Plan, assigned, make_plan
-from aedist.data.source import check_budget, is_resident, open_batches, open_split, shard_cache
-from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, UserError
+from aedist.data.source import check_budget, is_resident, open_batches, open_split, shard_cache, shards_awaited
+from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, Interrupted, LeftOut, UserError
 from aedist.export import export
+from aedist.faults import told_in_a_line
 from aedist.lease import Hold
 from aedist.modelconfig import has_posterior, model_options
 from aedist.models.norm import batch_norms
 from aedist.objective import make_objective
 from aedist.perceptual import check_shape
-from aedist.place import LONGEST_WAIT, PATIENT, Asked, Place, take_place
+from aedist.place import Asked, Place, take_place
 from aedist.rundir import RunDir
+from aedist.stop import StopRequest
 from aedist.summary import plan_lines
 from aedist.tracking.console import ConsoleSink, say_nothing, speaker
 from aedist.tracking.jsonl import JsonLines
@@ -43,12 +45,13 @@ from aedist.training.periodic import PeriodicEvaluation, networks_in_training
 from aedist.training.reduction import make_reduction
 from aedist.training.state import TrainState
 from aedist.training.writer import CheckpointWriter
+from aedist.watch import Watch
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def run_training(config: Config, asked: Asked, console: "Console", cache: Path) -> RunDir:
+def run_training(config: Config, asked: Asked, console: "Console", cache: Path, stop: StopRequest) -> RunDir:
     """Train, or go on training, as the configuration says. Returns the run's directory.
 
     Args:
@@ -56,11 +59,22 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
         asked: what the launcher asked of this process.
         console: where rank zero tells.
         cache: where fetched weights of networks lie, and fetched shards unless the configuration says.
+        stop: what this process is asked while it lives.
 
     Raises:
         UserError: for whatever the user can mend.
         Interrupted: if the run was asked to stop; it is checkpointed.
+        Fault: if a process is lost or hangs, or memory does not suffice.
     """
+    watch = Watch(asked.rank, config.train.stall_minutes * 60, asked.parent)
+    stop.before_leaving(lambda: watch.closing(EXIT_INTERRUPTED))
+    if asked.rank == 0:  # by whose clock all go
+        stop.limit(config.train.max_minutes)
+    with told_in_a_line(watch):
+        return _run(config, asked, console, cache, stop, watch)
+
+
+def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: StopRequest, watch: Watch) -> RunDir:
     # Mistakes that every process finds by itself come first: a process that leaves while others still gather
     # would leave them without a word.
     tell = speaker(console) if asked.rank == 0 else say_nothing
@@ -85,20 +99,19 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     perceptual = _perceptual(config, cache, dtype)
     place = take_place(
-        asked,
-        config.train.precision,
-        threads,
-        deterministic=config.train.reduce == "exact",
-        patience=PATIENT if config.evaluate.in_training == "networks" else LONGEST_WAIT,
+        asked, config.train.precision, threads, deterministic=config.train.reduce == "exact", watch=watch
     )
     place.agree(_facts_of_run(config, split, evaluated))
     say, run = speaker(console) if place.is_zero else say_nothing, RunDir(Path(config.run.dir))
     (split, evaluated), quarantine = leave_out_lost(config, run, (split, evaluated), place, say)
     plan = make_plan(config, split.index)
     cadence = make_cadence(config.train, plan)
-    perceptual = perceptual.to(place.device) if perceptual is not None else None
     networks = networks_in_training(config, image_shape[2], cache, place, say)
-    objective = make_objective(config.objective, variational=has_posterior(config.model), perceptual=perceptual)
+    objective = make_objective(
+        config.objective,
+        variational=has_posterior(config.model),
+        perceptual=perceptual.to(place.device) if perceptual is not None else None,
+    )
 
     # where it goes on
     state = fresh_state(config, split, place)
@@ -120,9 +133,9 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
         tracker = _open_tracker(config, run, opening, plan, cadence.last_step, state, place, console)
         ledger = Ledger(run.ledger, opening.attempt, place.rank, plan.micro)
         writer = CheckpointWriter(run.checkpoints, config.train.keep_last, state, ledger, tracker, place, say)
-        exit_code = EXIT_FAULT
+        exit_code, interrupts = EXIT_FAULT, Interrupts(place, stop)
         try:
-            with Interrupts(place) as interrupts:
+            with told_in_a_line(watch):  # before files are closed, which may take its time
                 parts = Parts(
                     config=config,
                     place=place,
@@ -132,18 +145,22 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
                     objective=objective,
                     reduction=make_reduction(config.train.reduce, place, state.model, plan.num_micro, state.scaler),
                     state=state,
-                    batches=open_batches(
-                        config.data,
-                        split,
-                        plan,
-                        slots,
-                        (state.progress.step, cadence.last_step),
-                        place.rank,
-                        place.world,
-                        place.device,
-                        place.send,
-                        say,
-                        slots_of_node if asked.local_rank == 0 else (),
+                    batches=watch.each(
+                        open_batches(
+                            config.data,
+                            split,
+                            plan,
+                            slots,
+                            (state.progress.step, cadence.last_step),
+                            place.rank,
+                            place.world,
+                            place.device,
+                            place.send,
+                            say,
+                            slots_of_node if asked.local_rank == 0 else (),
+                            interrupts.is_asked,
+                        ),
+                        shards_awaited(split, plan, slots, state.progress.step),
                     ),
                     noise=make_noise(state.model, config.run.seed, plan.micro, place.device, dtype),
                     micro_batches_a_round=micro_batches_a_round(
@@ -152,12 +169,16 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
                     ledger=ledger,
                     tracker=tracker,
                     interrupts=interrupts,
-                    evaluate=PeriodicEvaluation(config, evaluated, plan, place, state, tracker, run, networks),
+                    evaluate=PeriodicEvaluation(
+                        config, evaluated, plan, place, state, tracker, run, networks, interrupts.is_asked
+                    ),
                     save=writer.save,
                 )
                 finished = train(parts)
-                writer.finish()  # while signals are noted still: a second one must not cut it short
+                writer.finish()
             exit_code = 0 if finished else EXIT_INTERRUPTED
+        except LeftOut:
+            finished, exit_code = False, EXIT_INTERRUPTED
         finally:
             with ExitStack() as closing:  # from the last to the first, each even if another fails
                 closing.callback(tracker.close, exit_code)
@@ -172,22 +193,26 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path) 
 
     # leave the model behind
     if place.is_zero:
-        index = split.index
-        record = {
-            "kind": config.model.kind,
-            "options": model_options(config.model, image_shape),
-            "value_range": [0, 1],
-            "normalisation": "uint8 / 255; neither mean nor standard deviation is taken out",
-            "data": {"name": index.name, "fingerprint": index.fingerprint, "classes": index.classes},
-            "run_id": opening.run_id,
-            "step": state.progress.step,
-            "weights": "moving average" if state.average is not None else "last",
-            "metrics": {"split": config.evaluate.split, **state.progress.metrics},
-        }
-        export(run.model, state.usable, record)
+        _export(config, split, state, run, opening.run_id)
     place.wait_for_all()
     place.leave()
     return run
+
+
+def _export(config: Config, split: Split, state: TrainState, run: RunDir, run_id: str) -> None:
+    index = split.index
+    record = {
+        "kind": config.model.kind,
+        "options": model_options(config.model, index.image_shape),
+        "value_range": [0, 1],
+        "normalisation": "uint8 / 255; neither mean nor standard deviation is taken out",
+        "data": {"name": index.name, "fingerprint": index.fingerprint, "classes": index.classes},
+        "run_id": run_id,
+        "step": state.progress.step,
+        "weights": "moving average" if state.average is not None else "last",
+        "metrics": {"split": config.evaluate.split, **state.progress.metrics},
+    }
+    export(run.model, state.usable, record)
 
 
 def _check_node(config: Config, asked: Asked, split: Split, evaluated: Split, plan: Plan) -> list[int]:
@@ -256,7 +281,7 @@ def _open_tracker(
         return Tracker()
     title = f"{run.path.name}: {config.model.kind} on {Path(config.data.shards).name}"
     sinks: list[Sink] = [
-        JsonLines(run.metrics, state.progress.step),
+        JsonLines(run.metrics, state.progress.step, owes_evaluation=state.progress.owes_evaluation),
         ConsoleSink(console, title, last_step * plan.images_per_step, last_step / plan.steps_per_epoch),
     ]
     track = config.track

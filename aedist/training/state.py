@@ -35,6 +35,8 @@ class Progress:
     """Its mean squared error."""
     metrics: dict[str, float | None] = field(default_factory=dict[str, float | None])
     """The means of the last evaluation."""
+    owes_evaluation: bool = False
+    """Whether the step's evaluation was left out, for a stop; it comes first when the run goes on."""
 
 
 @dataclass
@@ -122,6 +124,8 @@ def _progress_of(numbers: dict[str, Any]) -> Progress:
     measured = [value for value in progress.metrics.values() if value is not None]
     if not all(type(count) is int and count >= 0 for count in counts):
         raise TypeError("its steps are not whole numbers")
+    if type(progress.owes_evaluation) is not bool:
+        raise TypeError("what it owes is neither true nor false")
     if not all(type(value) in (int, float) for value in [*sums, *measured]):
         raise TypeError("its sums are not numbers")
     return progress

@@ -96,6 +96,7 @@ class CheckpointWriter:
 
     def _join(self) -> str | None:
         """Rank zero's part of settling."""
+        self._place.watch.doing("waits for the checkpoint before to be written")
         self.close()
         self._thread = None
         if self._fault is not None:

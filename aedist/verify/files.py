@@ -25,11 +25,13 @@ class Checkpoints:
     last_step: int
     """The step of the newest sound one; 0 if there is none."""
     statement: Statement
+    owes_evaluation: bool = False
+    """Whether a stop left that step's evaluation out, until the run goes on."""
 
 
 def check_checkpoints(folder: Path) -> Checkpoints:
     """Compare every byte of every checkpoint with its manifest, and look for the best one."""
-    faults, sound, size, best = Faults(), list[int](), 0, None
+    faults, sound, size, best, owes = Faults(), list[int](), 0, None, False
     for place in checkpoints(folder):
         best = None  # the newest one's counts: an older one's may have been removed for a better one since
         try:
@@ -45,18 +47,18 @@ def check_checkpoints(folder: Path) -> Checkpoints:
             faults.add(f"{place}: its state.json holds no progress")
             continue
         sound.append(step_of(place))
-        best = progress.get("best_step")
+        best, owes = progress.get("best_step"), progress.get("owes_evaluation") is True
     if type(best) is int and not (folder / name_of(best)).exists():
         faults.add(f"{folder}: the best one, of step {best}, is missing")
     facts = {"sound": sound, "best_step": best, "bytes": size}
     if faults.count:
-        return Checkpoints(max(sound, default=0), Statement("checkpoints", "wrong", faults.words, facts))
+        return Checkpoints(max(sound, default=0), Statement("checkpoints", "wrong", faults.words, facts), owes)
     if not sound:
         text = "none yet, so nothing vouches for the ledger and the records"
         return Checkpoints(0, Statement("checkpoints", "open", text, facts))
     steps = ", ".join(f"{step:,}" + (" (best)" if step == best else "") for step in sound)
     text = f"sound, all {size:,} bytes: of step {steps}"
-    return Checkpoints(sound[-1], Statement("checkpoints", "proven", text, facts))
+    return Checkpoints(sound[-1], Statement("checkpoints", "proven", text, facts), owes)
 
 
 def check_shards(

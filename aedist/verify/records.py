@@ -33,7 +33,15 @@ class Recorded:
     """Whether the last line was cut short, as a kill leaves it."""
 
 
-def check_records(path: Path, attempts: list[Attempt], plan: Plan, cadence: Cadence, last_step: int) -> Recorded:
+def check_records(
+    path: Path,
+    attempts: list[Attempt],
+    plan: Plan,
+    cadence: Cadence,
+    last_step: int,
+    *,
+    owes_evaluation: bool = False,
+) -> Recorded:
     """Check the records up to ``last_step``, the newest checkpoint, which vouches for them; later ones may be torn.
 
     Args:
@@ -42,6 +50,7 @@ def check_records(path: Path, attempts: list[Attempt], plan: Plan, cadence: Cade
         plan: the run's, as far as numbers of steps and images go.
         cadence: the run's.
         last_step: how far all must be there.
+        owes_evaluation: whether the evaluation of ``last_step`` need not be, since a stop left it out.
     """
     recorded = Recorded()
     faults, last = recorded.faults, dict.fromkeys(_ONCE, 0)
@@ -64,9 +73,10 @@ def check_records(path: Path, attempts: list[Attempt], plan: Plan, cadence: Cade
             else:
                 _add_missing(kind, _due(kind, last[kind], min(step, last_step + 1), plan, cadence), faults)
             last[kind] = step
-    for kind in _ONCE[1:]:
-        _add_missing(kind, _due(kind, last[kind], last_step + 1, plan, cadence), faults)
-    if last_step == cadence.last_step and last["evaluation"] < last_step and last_step % cadence.evaluate_steps:
+    evaluated_until = last_step - owes_evaluation
+    _add_missing("epoch", _due("epoch", last["epoch"], last_step + 1, plan, cadence), faults)
+    _add_missing("evaluation", _due("evaluation", last["evaluation"], evaluated_until + 1, plan, cadence), faults)
+    if evaluated_until == cadence.last_step and last["evaluation"] < last_step and last_step % cadence.evaluate_steps:
         faults.add(f"the evaluation record of step {last_step}, the last one, is missing")
     if last["train"] < last_step:
         faults.add(f"steps {last['train'] + 1} to {last_step} have no train record")
@@ -85,7 +95,7 @@ def _standing(file: IO[bytes], attempts: list[Attempt], recorded: Recorded) -> I
                 recorded.faults.add(f"line {number} is no record")
             continue
         attempt, standing = record.get("attempt"), standing_at(attempts, record["step"])
-        if attempt == standing:
+        if attempt == standing or _is_made_up_for(record, attempts):
             recorded.counts[record["kind"]] = recorded.counts.get(record["kind"], 0) + 1
             yield number, record
         elif type(attempt) is int and 0 < attempt < standing:
@@ -93,6 +103,12 @@ def _standing(file: IO[bytes], attempts: list[Attempt], recorded: Recorded) -> I
         else:
             what = f"{record['kind']} of step {record['step']}"
             recorded.faults.add(f"line {number}: {what} is of attempt {attempt!r:.20}, not {standing}")
+
+
+def _is_made_up_for(record: dict[str, Any], attempts: list[Attempt]) -> bool:
+    """Whether it is of an evaluation that a stop left out, with which the next attempt then began."""
+    began = [attempt for attempt in attempts if attempt.first_step == record["step"]]
+    return record["kind"] == "evaluation" and any(attempt.number == record.get("attempt") for attempt in began)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from aedist.data.plan import Plan, make_plan
 from aedist.errors import UserError
 from aedist.rundir import RunDir, find_run, load_run_config, read_environment
 from aedist.verify.attempts import Attempt, interruptions, parse_attempts
-from aedist.verify.files import check_checkpoints, check_shards
+from aedist.verify.files import Checkpoints, check_checkpoints, check_shards
 from aedist.verify.order import Ledger, compare, open_ledger
 from aedist.verify.records import check_records
 from aedist.verify.statement import Statement, Verdict
@@ -93,7 +93,7 @@ def verify_run(
     ledger = open_ledger(run.ledger, attempts, plan.micro)
     statements = [
         _order(ledger, plan, last_step, is_plan_known=split is not None),
-        _records(run, attempts, plan, cadence, last_step),
+        _records(run, attempts, plan, cadence, checkpoints),
         checkpoints.statement,
         *shards,
         interruptions(attempts, ledger.noted, plan.images_per_step),
@@ -137,10 +137,13 @@ def _order(ledger: Ledger, plan: Plan, last_step: int, *, is_plan_known: bool) -
     return Statement("order", "proven", f"{text}{over}, each in its place of the plan", facts)
 
 
-def _records(run: RunDir, attempts: list[Attempt], plan: Plan, cadence: Cadence, last_step: int) -> Statement:
+def _records(run: RunDir, attempts: list[Attempt], plan: Plan, cadence: Cadence, checkpoints: Checkpoints) -> Statement:
+    last_step = checkpoints.last_step
     if not run.metrics.is_file():
         return Statement("records", "wrong" if last_step else "open", f"{run.metrics.name} is missing")
-    recorded = check_records(run.metrics, attempts, plan, cadence, last_step)
+    recorded = check_records(
+        run.metrics, attempts, plan, cadence, last_step, owes_evaluation=checkpoints.owes_evaluation
+    )
     facts = {"counts": recorded.counts, "superseded": recorded.num_superseded, "is_cut": recorded.is_cut}
     if recorded.faults.count:
         return Statement("records", "wrong", f"{run.metrics.name}: {recorded.faults.words}", facts)
