@@ -26,6 +26,8 @@ from aedist.trained import Trained
 COMPONENTS = 10
 MOST_NUMBERS_OF_A_MIXTURE = 512
 """Full covariances of more numbers would take longer to fit than everything else."""
+MOST_NUMBERS_OF_A_GAUSSIAN = 4096
+"""The root of a full covariance of more numbers takes minutes; where there are fewer encodings, they are the root."""
 _ENOUGH = 2 * COMPONENTS
 
 DEFINITIONS = {
@@ -50,7 +52,7 @@ def encode_for_fits(trained: Trained, split: Split, count: int, costs: Costs) ->
 def fit_densities(
     trained: Trained, fitted: Tensor | None, dim: int, seed: int, say: Callable[[str], None]
 ) -> tuple[dict[str, Density], list[str]]:
-    """Each density by name, and a sentence for each that cannot be had.
+    """Each density by name, and a sentence for each that cannot be had, or not as it should be.
 
     Args:
         trained: the model.
@@ -65,6 +67,11 @@ def fit_densities(
     if fitted is None or len(fitted) < _ENOUGH:
         number = 0 if fitted is None else len(fitted)
         return found, [f"No density was fitted: that takes {_ENOUGH} encodings of training images, there are {number}."]
+    if MOST_NUMBERS_OF_A_GAUSSIAN < dim < len(fitted):
+        return found, [
+            f"No density was fitted: an encoding has {dim:,} numbers, and a full covariance of more than "
+            f"{MOST_NUMBERS_OF_A_GAUSSIAN:,} takes too long of more encodings than numbers; lower evaluate.fit_images."
+        ]
     try:
         found["gaussian"] = fit_gaussian(fitted)
     except CannotFit as reason:
@@ -78,6 +85,8 @@ def fit_densities(
     say(f"fitting {COMPONENTS} Gaussians to {len(fitted):,} encodings of {dim:,} numbers")
     try:
         found["mixture"] = fit_mixture(fitted, COMPONENTS, seed, say)
+        if not found["mixture"].has_converged:
+            without.append("The mixture had not settled when its rounds were over; more evaluate.fit_images may help.")
     except CannotFit as reason:
         without.append(f"No mixture was fitted to the encodings of training images: {reason}.")
     return found, without

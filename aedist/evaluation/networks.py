@@ -70,7 +70,9 @@ def open_networks(place: Place, cache: Path, lpips_net: str, channels: int, *, w
         lambda: load_perceptual(lpips_net, cache, place.device, torch.float32),
     )
     inception = None
-    if wants_fid:
+    if not wants_fid:
+        missing["fid"] = {"reason": "evaluate.fid_images is 0", "fix": "evaluate.fid_images=1000, or more"}
+    else:
         inception = opened("fid", fid_path(cache), "fid", lambda: load_inception(cache, place.device))
     return Networks(lpips, inception, missing)
 

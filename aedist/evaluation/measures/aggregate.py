@@ -25,7 +25,8 @@ DEFINITIONS = {
     "deviation of an eigenvalue of S from 1.",
     "prior_gap_nats": "KL(N(m, S) || N(0, I)) = (trace S + |m|^2 - d - log det S) / 2, nats_per_dimension it over d. "
     "nats_by_chance, d (d + 3) / (4 N), is about what N draws of the prior itself would show, so a gap is more than "
-    "that. marginals is the same for each number alone, which sees no correlation. Null of a whole covariance where "
+    "that; of wide posteriors chance shows less, as S has their variances themselves. marginals is the same for each "
+    "number alone, which sees no correlation. Null of a whole covariance where "
     f"there are fewer than two images or more than {MOST_NUMBERS:,} numbers.",
 }
 

@@ -7,6 +7,7 @@ loses to it has not learnt what a network is for.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from aedist.evaluation.measures.summary import RESAMPLES, summarise
 
 BYTES_A_NUMBER = 4
 """An encoding is stored in single precision."""
+_MOST_OF_PCA = 2**28  # numbers of its components: every process holds them
 _NAMES = {"jpeg": "JPEG", "webp": "WebP"}
 
 DEFINITIONS = {
@@ -57,7 +59,8 @@ def fit(images: Iterable[Tensor], num_images: int, image_shape: tuple[int, int, 
     Raises:
         ValueError: as ``fit_pca``.
     """
-    return Baselines(fit_pca(images, num_images, image_shape, latent_numbers), latent_numbers)
+    components = max(1, min(latent_numbers, _MOST_OF_PCA // prod(image_shape)))
+    return Baselines(fit_pca(images, num_images, image_shape, components), latent_numbers)
 
 
 def measure(
@@ -122,8 +125,8 @@ def _describe_pca(baselines: Baselines, fitted_to: str) -> dict[str, Any]:
     note = None
     if components < baselines.latent_numbers:
         note = (
-            f"{baselines.latent_numbers:,} numbers are allowed, but the images that it was fitted to span no more than "
-            f"{components:,} directions"
+            f"{baselines.latent_numbers:,} numbers are allowed, but the images that it was fitted to span no more "
+            f"directions, or more would not fit into the memory of every process"
         )
     words = f"PCA with {components:,} component{'s' * (components != 1)}, fitted to {fitted_to}"
     return {"words": words, "components": components, "fitted_to": fitted_to, "note": note}

@@ -9,6 +9,7 @@ from PIL.Image import Image
 
 from aedist.data.store import ShardStore
 from aedist.density import Density
+from aedist.evaluation.generation import DEFINITIONS as DENSITIES
 from aedist.evaluation.generation import decode_draws, describe, latent_shape
 from aedist.evaluation.job import Job, Measured
 from aedist.evaluation.labels import labels_of_first
@@ -35,6 +36,9 @@ _TITLES = {
 }
 
 
+_NAMES = (*_TITLES, "errors", "histograms", "latents", "kl", *(f"samples_{name}" for name in DENSITIES))
+
+
 def draw_pictures(job: Job, measured: Measured) -> list[Path]:
     """Draw and save every picture; those of an earlier evaluation that this one does not have are removed.
 
@@ -46,9 +50,8 @@ def draw_pictures(job: Job, measured: Measured) -> list[Path]:
         made |= _of_images(job, measured) | _of_encodings(job, measured)
     for name, density in measured.densities.items():
         made[f"samples_{name}"] = _samples(job, name, density)
-    for path in folder.glob("*.png"):
-        if path.stem not in made:
-            path.unlink()
+    for name in set(_NAMES) - made.keys():
+        (folder / f"{name}.png").unlink(missing_ok=True)
     return [save_picture(picture, folder / f"{name}.png") for name, picture in made.items()]
 
 
