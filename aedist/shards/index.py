@@ -7,9 +7,8 @@ every MiB says where a damaged shard is damaged. Its fingerprint names the data 
 
 import hashlib
 import json
-import re
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,17 +16,12 @@ from typing import Any
 
 from aedist.errors import UserError
 from aedist.shards.attributes import Summary
+from aedist.shards.indexform import CHUNK_BYTES, check_form, shown
 from aedist.whole import write_whole
 
 FORMAT = "aedist-shards-1"
 INDEX_NAME = "index.json"
-CHUNK_BYTES = 2**20
 MAX_INDEX_BYTES = 2**28
-_LONGEST_SIDE = 8192  # of an image, which is held in memory whole: what a header may make a decoder allocate
-_MOST_BYTES = 2**50  # of a shard
-_SAMPLE_BYTES = 512  # a tar's header alone
-_LONGEST_SHOWN = 200
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -163,104 +157,24 @@ def parse_index(text: bytes, where: str) -> Index:
         record = json.loads(text.decode("utf-8"))
         found = record["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else _shown(error, str)
+        reason = f"no {error}" if isinstance(error, KeyError) else shown(error, str)
         raise UserError(f"{where}: is not an index ({reason}); write it anew with 'aedist shards index'") from error
     if found != FORMAT:
-        raise UserError(f"{where}: format is {_shown(found)}, this version reads {FORMAT!r}; write it anew")
+        raise UserError(f"{where}: format is {shown(found)}, this version reads {FORMAT!r}; write it anew")
     try:
-        index = _parse(record)
+        form = check_form(record)
+        shards = tuple(Shard(**shard) for shard in form.pop("shards"))
+        index = Index(shards=shards, **form)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else _shown(error, str)
+        reason = f"{error} is missing" if isinstance(error, KeyError) else shown(error, str)
         raise UserError(f"{where}: {reason}; write it anew with 'aedist shards index'") from error
     if record.get("fingerprint") != index.fingerprint:
         raise UserError(f"{where}: its fingerprint does not follow from its shards, so it was edited; write it anew")
     return index
 
 
-def _parse(record: dict[str, Any]) -> Index:
-    """The index that a JSON record spells; raises ValueError with what is wrong with it."""
-    shape, shards, classes = record["image_shape"], record["shards"], record["classes"]
-    if not _are_sizes(shape) or len(shape) != 3:
-        raise ValueError(f"image_shape must be [height, width, channels], not {_shown(shape)}")
-    if max(shape[:2]) > _LONGEST_SIDE or shape[2] not in (1, 3):
-        raise ValueError(f"image_shape is {_shown(shape)}: sides go to {_LONGEST_SIDE}, channels are 1 or 3")
-    if not isinstance(shards, list) or not shards:
-        raise ValueError("shards must be a list of at least one shard")
-    if not _are_texts(classes):
-        raise ValueError("classes must be a list of names")
-    if not _are_texts([record["name"], record["split"]]):
-        raise ValueError("name and split must be texts")
-    parsed = tuple(_parse_shard(shard) for shard in shards)
-    if len({shard.file for shard in parsed}) < len(parsed):
-        raise ValueError("a shard stands twice")
-    return Index(
-        name=record["name"],
-        split=record["split"],
-        image_shape=(shape[0], shape[1], shape[2]),
-        classes=tuple(classes),
-        shards=parsed,
-        class_ids=_parse_class_ids(record.get("class_ids", []), len(classes)),
-        attributes=_parse_attributes(record.get("attributes", {})),
-    )
-
-
-def _parse_class_ids(ids: object, num_classes: int) -> tuple[str, ...]:
-    if not isinstance(ids, list) or not _are_texts(ids) or len(ids) not in (0, num_classes):
-        raise ValueError("class_ids must be a list of one identifier a class")
-    return tuple(ids)
-
-
-def _parse_attributes(record: object) -> Summary:
-    if not isinstance(record, dict):
-        raise ValueError("attributes must be an object of names")
-    found: Summary = {}
-    for name, kind in record.items():
-        texts = isinstance(kind, list) and all(isinstance(text, str) for text in kind)
-        if not texts and kind not in ("bool", "int"):
-            raise ValueError(f"attributes: {_shown(name)} must be 'bool', 'int' or a list of texts")
-        found[str(name)] = tuple(str(text) for text in kind) if isinstance(kind, list) else str(kind)
-    return found
-
-
-def _parse_shard(record: object) -> Shard:
-    if not isinstance(record, dict):
-        raise ValueError(f"a shard must be an object, not {_shown(record)}")
-    file, samples, size, sha256 = (record[name] for name in ("file", "samples", "bytes", "sha256"))
-    crcs = record["crc32_per_mib"]
-    if not isinstance(file, str) or Path(file).name != file or not file:
-        raise ValueError(f"shard file {_shown(file)} must be a plain file name")
-    if file == ".." or not file.isprintable():
-        raise ValueError(f"shard file {_shown(file)} must be a plain file name")
-    if not _are_sizes([samples, size]):
-        raise ValueError(f"{file}: samples and bytes must be positive whole numbers")
-    if size > _MOST_BYTES or samples * _SAMPLE_BYTES > size:
-        raise ValueError(f"{file}: {_shown(samples)} samples in {_shown(size)} bytes cannot be")
-    if not isinstance(sha256, str) or len(sha256) != 64:
-        raise ValueError(f"{file}: sha256 must be 64 hexadecimal digits")
-    if not isinstance(crcs, list) or len(crcs) != -(-size // CHUNK_BYTES) or not all(isinstance(c, int) for c in crcs):
-        raise ValueError(f"{file}: crc32_per_mib must hold a number for every MiB")
-    return Shard(file, samples, size, sha256, tuple(crcs))
-
-
 def _spell_lost(shard: Shard) -> str:
     return f" without {','.join(map(str, shard.lost))}" if shard.lost else ""
-
-
-def _shown(value: object, spell: Callable[[object], str] = repr) -> str:
-    """A value as a message shows it, on one line of bearable length."""
-    text = spell(value)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
-def _are_texts(values: object) -> bool:
-    """Whether ``values`` is a list of texts of one line."""
-    return isinstance(values, list) and all(isinstance(text, str) and not _UNPRINTABLE.search(text) for text in values)
-
-
-def _are_sizes(values: object) -> bool:
-    """Whether ``values`` is a list of positive integers (true and false are not)."""
-    return isinstance(values, list) and all(type(v) is int and v > 0 for v in values)
 
 
 def check_present(folder: Path, index: Index) -> None:

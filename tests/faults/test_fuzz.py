@@ -5,6 +5,8 @@ how fast the machine is. ``AEDIST_FUZZ=20`` in the environment looks at twenty t
 fuzzed in ``test_checkpoints``.
 """
 
+import contextlib
+import hashlib
 import io
 import json
 import os
@@ -190,13 +192,21 @@ def index_text(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return write_index(folder, write_split(folder, (3, 2), seed=1)).read_bytes()
 
 
+def vouched(record: object) -> object:
+    """With the fingerprint that follows from its shards, where that can be said: another hides the rest."""
+    with contextlib.suppress(TypeError, KeyError, UnicodeEncodeError):
+        text = "\n".join(f"{shard['samples']} {shard['sha256']}" for shard in record["shards"])
+        return {**record, "fingerprint": hashlib.sha256(text.encode()).hexdigest()}
+    return record
+
+
 @fuzz(300)
 @given(data=st.data())
 def test_fuzz_an_index(index_text: bytes, data: st.DataObject) -> None:
     """What is taken has shards with plain names and sizes that can be: no more can be asked of a reader for them."""
     text = data.draw(
         st.binary(max_size=200)
-        | changed_json(json.loads(index_text)).map(lambda value: json.dumps(value).encode())
+        | changed_json(json.loads(index_text)).map(lambda value: json.dumps(vouched(value)).encode())
         | mutations(index_text)
     )
     read = list[Index]()

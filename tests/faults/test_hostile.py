@@ -219,6 +219,14 @@ def test_row_21_an_index_names_no_file_elsewhere(tmp_path: Path, name: object) -
     assert str(told.value).isprintable()
 
 
+def test_row_21_a_sha256_in_an_index_which_names_a_file_in_the_cache_is_one(tmp_path: Path) -> None:
+    index = write_split(tmp_path, (2,), seed=1)
+    for name in ("../" * 21 + "x", "/" + "a" * 63, "A" * 64, "\u0661" * 64):
+        text = (tmp_path / "index.json").read_text().replace(index.shards[0].sha256, name)
+        with pytest.raises(UserError, match="sha256 must be 64 hexadecimal digits"):
+            parse_index(text.encode(), "index.json")
+
+
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
 def test_row_21_a_key_that_could_steer_a_terminal_is_told_as_text(tmp_path: Path, form: int) -> None:
     for number, name in enumerate(NAMES):
