@@ -27,8 +27,6 @@ from aedist.shards.salvage import Lost, lost_samples
 
 FORMAT = "aedist-quarantine-1"
 _MOST_LOST = 0.5
-_SHARDS_A_ROUND = 8
-"""A process looks through so many shards before it hears of the others."""
 
 Share = Callable[[Any], list[Any]]
 """Every process's value, by rank, on every process."""
@@ -57,7 +55,9 @@ def look_through(
     index, where = split.index, f"{split.index.name}/{split.index.split}"
     say(f"data.on_error: quarantine: looking through {index.num_samples:,} samples of {where}")
     lost = dict[int, list[Lost]]()
-    at_once = world * _SHARDS_A_ROUND
+    at_once = world * max(
+        1, workers
+    )  # so that they hear of each other, and move, whenever each thread is done with one
     for start in range(0, len(index.shards), at_once):
         numbers = range(len(index.shards))[start : start + at_once]
         found = dict(as_done(lambda number: _of_shard(split, number), numbers[rank::world], max(1, workers)))
