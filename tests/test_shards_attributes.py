@@ -139,8 +139,8 @@ def test_an_index_of_before_there_were_attributes_is_read_and_written_as_it_was(
     ("change", "why"),
     [
         ({"attributes": []}, "attributes must be an object"),
-        ({"attributes": {"a": "float"}}, "attributes: a must be"),
-        ({"attributes": {"a": [1]}}, "attributes: a must be"),
+        ({"attributes": {"a": "float"}}, "attributes: 'a' must be"),
+        ({"attributes": {"a": [1]}}, "attributes: 'a' must be"),
         ({"class_ids": ["n0"]}, "class_ids must be a list of one identifier a class"),
         ({"class_ids": "n0"}, "class_ids must be"),
     ],
