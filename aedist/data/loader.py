@@ -138,10 +138,24 @@ def _load(reader: _Reader, stretches: Sequence[Stretch], workers: int, pin: bool
         collate_fn=_as_it_is,
         worker_init_fn=partial(_end_with_parent, os.getpid()),
     )
-    for read in loader:
+    for read in _each(loader):
         if isinstance(read, DataDamage):
             raise read
         yield read
+
+
+def _each(loader: DataLoader[tuple[Tensor, Tensor] | DataDamage]) -> Iterator[tuple[Tensor, Tensor] | DataDamage]:
+    """What the loader reads. A worker that dies is one error, also where it was just handing over what it had read."""
+    reading = iter(loader)
+    while True:
+        try:
+            yield next(reading)
+        except StopIteration:
+            return
+        except (ConnectionError, EOFError) as error:
+            dead = [worker.pid for worker in getattr(reading, "_workers", ()) if not worker.is_alive()]
+            pids = ", ".join(str(pid) for pid in dead) or "0"
+            raise RuntimeError(f"DataLoader worker (pid(s) {pids}) exited unexpectedly while it handed over") from error
 
 
 def _end_with_parent(parent: int, worker: int) -> None:
