@@ -22,25 +22,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-INK, MUTED, RULE, LINE, DOT = "#22272e", "#6b7280", "#dfe2e6", "#0072b2", "#d55e00"
+from aedist.plotstyle import DOT, INK, LINE, MUTED, RULE, STYLE
+
 _VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", LINE: "--line", DOT: "--dot"}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: it takes the page's font and can be searched
-    "text.parse_math": False,
-    "font.family": ["DejaVu Sans"],
-    "font.size": 11,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 11,
-    "axes.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "grid.color": RULE,
-    "grid.linewidth": 0.8,
-}
+# text stays text: it takes the page's font and can be searched
+_STYLE: dict[Any, Any] = {**STYLE, "svg.fonttype": "none"}
 _PIXELS_PER_INCH = 72  # of an SVG by matplotlib
 _WIDE_PIXELS, _NARROW_PIXELS = 736, 350
 _MOST_POINTS = 1000

@@ -19,25 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from aedist.pictures import grid
+from aedist.plotstyle import DOT, INK, LINE, MUTED, STYLE
 
-INK, MUTED, RULE, LINE, DOT = "#22272e", "#636a74", "#dfe2e6", "#0072b2", "#d55e00"
-_STYLE: dict[Any, Any] = {
-    "text.parse_math": False,
-    "font.family": ["DejaVu Sans"],
-    "font.size": 11,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": 10,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 11,
-    "axes.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "grid.color": RULE,
-    "grid.linewidth": 0.8,
-}
+_STYLE: dict[Any, Any] = {**STYLE, "axes.labelsize": 10}
 _WIDE, _DOTS_PER_INCH = 10.0, 144
 _COLUMNS, _ROW_INCHES = 3, 2.3
 _BINS = 48

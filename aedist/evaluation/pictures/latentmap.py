@@ -26,8 +26,8 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from aedist.evaluation.labels import NO_CLASS
-from aedist.evaluation.pictures.figures import INK, MUTED
 from aedist.keys import key
+from aedist.plotstyle import INK, MUTED, STYLE
 
 MOST_IMAGES = 2000
 MOST_CLASSES = 20
@@ -41,7 +41,6 @@ _COLOURS = (  # Petroff, "Accessible color sequences for data visualization", 20
 _MARKERS = ("o", "^")
 _SIZE = 9.0
 _LETTERS, _LONGEST_NAME = 125, 24  # of a line of the legend, and of a name in it
-_STYLE: dict[Any, Any] = {"text.parse_math": False, "font.family": ["DejaVu Sans"], "font.size": 11}
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _drawn(
         handles.append(_handle("o", _WITHOUT_CLASS, "no class"))
     columns = max(1, min(10, len(handles), _LETTERS // (max(map(len, names), default=0) + 5)))
     rows = -(-len(handles) // columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.1, wspace=0.06)
         figure = Figure(figsize=(10.0, 5.4 + 0.22 * rows), dpi=144, layout=layout)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
