@@ -12,12 +12,13 @@ import torch
 import torch.distributed as dist
 
 from aedist.errors import EXIT_FAULT, EXIT_USER_ERROR, Fault, Interrupted, LeftOut, UserError
-from aedist.watch import AGAIN, Watch
+from aedist.notes import AGAIN
+from aedist.watch import Watch
 
 _PATIENCE_SECONDS = 2.0
 _TRANSPORT = re.compile(r"gloo|NCCL|TCPStore|Connection (reset|closed|refused)|Broken pipe|Timed out waiting")
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory|CUDA out of memory")
-_WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.*?)\.", re.DOTALL)
+_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) ([^.]*)")
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Link:
         *lines, self._in = (self._in + body).split(b"\n")
         try:
             messages = [json.loads(line) for line in lines]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Gone from error
         if len(self._in) > _MOST_BYTES or not all(isinstance(message, dict) for message in messages):
             raise Gone

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aedist.errors import ToldByRankZero, UserError
+from aedist.notes import tell
 from aedist.star import Star
-from aedist.watch import Watch, tell
+from aedist.watch import Watch
 
 T = TypeVar("T")
 

@@ -49,7 +49,7 @@ class Star:
             if key.fileobj is self._server:
                 self._accept()
             elif isinstance(key.data, Link):
-                self._recognise(key.data)
+                found += self._recognise(key.data)
             elif key.data in self._links:
                 found += self._from(key.data)
         return found
@@ -76,21 +76,22 @@ class Star:
             stranger = Link(self._server.accept()[0])
             self._selector.register(stranger.connection, selectors.EVENT_READ, stranger)
 
-    def _recognise(self, stranger: Link) -> None:
-        """Take in one of this run's processes; turn away whoever does not know the word."""
+    def _recognise(self, stranger: Link) -> list[tuple[int, Message | None]]:
+        """Take in one of this run's processes, and what it says besides; turn away whoever does not know the word."""
         try:
             messages = stranger.receive()
         except Gone:
             messages = [Message()]
         if not messages:  # not all of it has come
-            return
+            return []
         self._selector.unregister(stranger.connection)
         rank, word = messages[0].get("rank"), str(messages[0].get("word"))
-        if type(rank) is int and 0 < rank < self.world and secrets.compare_digest(word, self._word):
+        if type(rank) is int and 0 < rank < self.world and secrets.compare_digest(word.encode("utf-8", "replace"), self._word.encode()):
             self._links[rank] = stranger
             self._selector.register(stranger.connection, selectors.EVENT_READ, rank)
-        else:
-            stranger.close()
+            return [(rank, message) for message in messages[1:]]
+        stranger.close()
+        return []
 
     def _let_go(self) -> None:
         """In a forked child: hold nothing open that should close when this process dies."""

@@ -13,14 +13,15 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from math import inf
 from threading import Event, Lock, Thread
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from aedist.errors import EXIT_FAULT
 from aedist.link import Message
+from aedist.notes import AGAIN, OTHERS, OWN, SHARED, End, Known, Note, departed, spell, stalled, tell
 from aedist.star import Star
 
 T = TypeVar("T")
@@ -29,40 +30,12 @@ GRACE_SECONDS = 3.0
 """How long the main thread may take to notice that the run has ended."""
 CLOSING_SECONDS = 60.0
 """How long it may then take to close its files; a checkpoint may be half written."""
-AGAIN = "start again with the same command"
 _TICK_SECONDS = 0.25
+_GAP_SECONDS = 1.0
 _BEAT_SECONDS = 0.5
 _BEATS_A_SECOND = 100  # that rank zero hears
 _SECONDS_BEFORE_WORDS = 5.0
 """Before a process has waited so long for data, it does not work out for which."""
-_MOST_NAMED = 3
-_EXIT_FAULT, _EXIT_USER_ERROR, _EXIT_INTERRUPTED = 1, 2, 75
-
-
-class _Note(NamedTuple):
-    """What the main thread is at."""
-
-    step: int
-    doing: str | Callable[[], str]
-    for_others: bool
-
-
-@dataclass
-class _Known:
-    """What is known of a process: where it is, since when, and when that was heard, by this process's clock."""
-
-    where: str
-    for_others: bool
-    since: float
-    heard: float
-
-
-@dataclass(frozen=True)
-class End:
-    """Why the run cannot go on, and the exit code that this gives."""
-
-    line: str
-    code: int
 
 
 class Watch:
@@ -80,22 +53,22 @@ class Watch:
         self._is_timed = False
         self.step = 0
         """The step that the main thread is in, counted from 1."""
-        self._note = self._seen = _Note(0, "starts", for_others=False)
+        self._note = self._seen = Note(0, "starts", OWN)
         self._own_reason: Callable[[], str | None] = lambda: None
         self._reason: str | None = None
         self._end: End | None = None
         self._has_ended, self._lock = Event(), Lock()
-        self._deadline, self._code = inf, _EXIT_FAULT
+        self._deadline, self._code = inf, EXIT_FAULT
         self._is_closing = self._is_over = False
         self._clock = self._since = 0.0
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, Known] = {}
 
     def start(self, star: Star | None = None) -> None:
         """Begin to watch over this process and, where there is a star, the others; nothing is timed yet."""
         self._star = star
         if star is not None:
             for rank in range(1, star.world) if self._rank == 0 else [0]:
-                self._known[rank] = _Known("starts", for_others=False, since=0.0, heard=0.0)
+                self._known[rank] = Known("the beginning", OWN, since=0.0, heard=0.0)
         if star is not None or self._parent is not None or self._stall_seconds < inf:
             Thread(target=self._run, name="watch", daemon=True).start()
 
@@ -108,11 +81,16 @@ class Watch:
 
     def doing(self, what: str | Callable[[], str]) -> None:
         """Note what comes now."""
-        self._note = _Note(self.step, what, for_others=False)
+        self._note = Note(self.step, what, OWN)
+
+    def computes(self, step: int) -> None:
+        """Note that a step begins, counted from 1."""
+        self.step = step
+        self._note = Note(step, "computes", SHARED)
 
     def still(self) -> None:
         """Note that it goes on with the same."""
-        self._note = _Note(*self._note)
+        self._note = Note(*self._note)
 
     def each(self, items: Iterable[T], what: Callable[[int], str]) -> Iterator[T]:
         """The items; ``what`` says of number n, counted from 0, what it is to wait for it."""
@@ -124,16 +102,16 @@ class Watch:
                 item = next(iterator)
             except StopIteration:
                 return
-            self._note = _Note(*before)
+            self._note = Note(*before)
             yield item
 
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:
         """While it lasts, this process waits for the others."""
         before = self._note
-        self._note = _Note(self.step, f"waits for the others: {what}", for_others=True)
+        self._note = Note(self.step, f"waits for the others: {what}", OTHERS)
         yield  # where it fails, the note says in what
-        self._note = _Note(*before)
+        self._note = Note(*before)
 
     def pass_on(self, own_reason: Callable[[], str | None]) -> None:
         """Tell the others when this process is asked to stop, which ``own_reason`` says."""
@@ -151,7 +129,7 @@ class Watch:
 
     def where(self) -> str:
         """What this process is at, in words."""
-        return _spell(self._note)
+        return spell(self._note)
 
     def closing(self, code: int) -> None:
         """This process ends with an exit code. The others are told, unless all end together (0)."""
@@ -173,11 +151,13 @@ class Watch:
 
     def _run(self) -> None:
         beat_seconds = max(_BEAT_SECONDS, (self._star.world if self._star else 0) / _BEATS_A_SECOND)
-        beat_at, before = 0.0, time.monotonic()
+        beat_at, judge_at, before = 0.0, 0.0, time.monotonic()
         while not self._is_over:
             heard = self._receive()
             now = time.monotonic()
-            self._clock += min(now - before, 4 * _TICK_SECONDS)
+            if now - before > _GAP_SECONDS:  # this process was stopped; what has come meanwhile is heard first
+                judge_at = now + _GAP_SECONDS
+            self._clock += min(now - before, _GAP_SECONDS)
             before = now
             if self._note is not self._seen or not self._is_timed:
                 self._seen, self._since = self._note, self._clock
@@ -187,7 +167,8 @@ class Watch:
                 if self._star is not None and now >= beat_at:
                     beat_at = now + beat_seconds
                     self._star.send(self._beat(), if_idle=True)
-                self._judge()
+                if now >= judge_at:
+                    self._judge()
             if now > self._deadline and not self._is_over:
                 self._give_up()
 
@@ -199,8 +180,8 @@ class Watch:
 
     def _beat(self) -> Message:
         age = self._clock - self._since
-        where = _spell(self._seen, in_full=age > _SECONDS_BEFORE_WORDS)
-        return {"where": where, "age": age, "for_others": self._seen.for_others, "stop": self.stop_reason}
+        where = spell(self._seen, in_full=age > min(_SECONDS_BEFORE_WORDS, self._stall_seconds / 2))
+        return {"where": where, "age": age, "whose": self._seen.whose, "stop": self.stop_reason}
 
     def _take(self, rank: int, message: Message | None) -> None:
         """Hear from a process: a beat, its leave, why all end; None if it is gone."""
@@ -208,32 +189,33 @@ class Watch:
             known = self._known.pop(rank, None)
             code = message["bye"] if message is not None else None
             if known is not None and code != 0:
-                self._conclude(*_departed(rank, code, known.where))
+                self._conclude(*departed(rank, code, known.where))
         elif "over" in message:
             self._conclude(message["over"], message["code"])
         elif rank in self._known:
             since = self._clock - message["age"]
-            self._known[rank] = _Known(message["where"], message["for_others"], since, self._clock)
+            self._known[rank] = Known(message["where"], message["whose"], since, self._clock)
             self._reason = self._reason or message["stop"]
 
     def _judge(self) -> None:
         if self._parent is not None and os.getppid() != self._parent:
-            self._conclude(f"the launcher (process {self._parent} of the system) is gone", _EXIT_FAULT)
+            self._conclude(f"the launcher (process {self._parent} of the system) is gone", EXIT_FAULT)
             self._deadline = 0.0  # it would train on, and nobody would know
         latest = self._clock - self._stall_seconds
         silent = {rank: known for rank, known in self._known.items() if known.heard < latest}
         if self._rank == 0 or self._star is None:
-            own = _Known(_spell(self._seen), self._seen.for_others, self._since, self._clock)
+            own_words = spell(self._seen, in_full=self._since < latest)
+            own = Known(own_words, self._seen.whose, self._since, self._clock)
             known = {0: own, **self._known}
             stuck = {rank: one for rank, one in known.items() if one.since < latest and rank not in silent}
-            culprits = {rank: one for rank, one in stuck.items() if not one.for_others}
-            if silent or culprits or len(stuck) == len(known):
-                named = culprits or ({} if silent else stuck)
-                self._conclude(_stalled(self._stall_seconds, silent, named))
+            suspect = min((one.whose for one in stuck.values()), default=OTHERS)
+            if silent or (stuck and suspect == OWN) or len(stuck) == len(known):
+                named = {rank: one for rank, one in stuck.items() if one.whose == suspect}
+                self._conclude(stalled(self._stall_seconds, silent, named if suspect == OWN or not silent else {}))
         elif silent:
-            self._conclude(_stalled(self._stall_seconds, silent, {}))
+            self._conclude(stalled(self._stall_seconds, silent, {}))
 
-    def _conclude(self, line: str, code: int = _EXIT_FAULT) -> None:
+    def _conclude(self, line: str, code: int = EXIT_FAULT) -> None:
         if self._end is not None or self._is_closing:
             return
         self._end = End(line, code)
@@ -247,34 +229,3 @@ class Watch:
         if self._end is not None and not self._is_closing:
             tell(self._rank, f"{self._end.line}; this process was in {self.where()}; {AGAIN}")
         os._exit(self._code)
-
-
-def tell(rank: int, line: str) -> None:
-    """A line as the command line tells it, past Python's buffers, which the main thread may hold."""
-    try:
-        os.write(2, (f"aedist: {line}\n" if rank == 0 else f"aedist: process {rank}: {line}\n").encode())
-    except OSError:  # whoever read our output is gone
-        return
-
-
-def _spell(note: _Note, *, in_full: bool = True) -> str:
-    doing = note.doing if isinstance(note.doing, str) else note.doing() if in_full else "waits for data"
-    return f"step {note.step:,} ({doing})" if note.step else f"the beginning ({doing})"
-
-
-def _departed(rank: int, code: int | None, where: str) -> tuple[str, int]:
-    """Of a process that left, the line and the exit code for the others."""
-    if code is None:
-        return f"process {rank} is gone without a word, killed or cut off; last heard of in {where}", _EXIT_FAULT
-    if code == _EXIT_INTERRUPTED:
-        return f"process {rank} was asked to stop before training went on", code
-    line = f"process {rank} ended with exit code {code}, and says why itself"
-    return line, code if code == _EXIT_USER_ERROR else _EXIT_FAULT
-
-
-def _stalled(seconds: float, silent: dict[int, _Known], stuck: dict[int, _Known]) -> str:
-    named = [f"process {rank} gives no sign of life since it was in {known.where}" for rank, known in silent.items()]
-    named += [f"process {rank} is in {known.where}" for rank, known in stuck.items()]
-    more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    told = "; ".join(named[:_MOST_NAMED])
-    return f"nothing moved for {seconds / 60:g} minutes (train.stall_minutes): {told}{more}"

@@ -8,11 +8,14 @@ import contextlib
 import json
 import multiprocessing
 import os
+import select
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -57,19 +60,15 @@ def launch(
     ``each`` has further words for each process; ``first`` is called in each before anything else, to make faults.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     processes, outputs = list[BaseProcess](), list[Path]()
     for rank in range(world):
-        told = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-        told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         outputs.append(folder / f"output-{port}-{rank}.txt")
         process = _CONTEXT.Process(
             target=_command,
             args=(
                 [*map(str, words), *(each[rank] if each else ())],
-                {**(told if world > 1 else {}), **(environment or {})},
+                {**_told(rank, world, port), **(environment or {})},
                 outputs[-1],
                 first,
             ),
@@ -77,6 +76,80 @@ def launch(
         process.start()
         processes.append(process)
     return Launched(processes, outputs)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _told(rank: int, world: int, port: int) -> dict[str, str]:
+    """What a launcher says to a process; nothing to a lone one."""
+    told = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    return {**told, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)} if world > 1 else {}
+
+
+@dataclass(frozen=True)
+class UnderAgent:
+    """The processes of one launch whose parent is a launcher that stays, as torchrun's agent does."""
+
+    agent: BaseProcess
+    pidfds: Sequence[int]
+    """Of each rank; open until ``close``."""
+    pids: Sequence[int]
+    outputs: Sequence[Path]
+
+    def close(self) -> None:
+        """Let go of the ranks."""
+        for fd in self.pidfds:
+            os.close(fd)
+
+    def wait(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        """Return when all ranks have ended; kill them and fail the test if they do not."""
+        end = time.monotonic() + patience_seconds
+        alive = [fd for fd in self.pidfds if not select.select([fd], [], [], max(0.0, end - time.monotonic()))[0]]
+        for fd in alive:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        told = "\n".join(output.read_text() for output in self.outputs)
+        assert not alive, f"{len(alive)} processes did not end; output:\n{told}"
+
+    def text(self, rank: int = 0) -> str:
+        """What a process wrote."""
+        return self.outputs[rank].read_text()
+
+
+def launch_under_agent(folder: Path, world: int, *words: object) -> UnderAgent:
+    """As ``launch``, but the processes are the children of one that only waits for them, and that may be killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    outputs = [folder / f"output-{port}-{rank}.txt" for rank in range(world)]
+    told = [{**_told(rank, world, port), "TORCHELASTIC_RUN_ID": "test"} for rank in range(world)]
+    here, there = _CONTEXT.Pipe()
+    agent = _CONTEXT.Process(target=_be_the_agent, args=([*map(str, words)], told, outputs, there))
+    agent.start()
+    pids: list[int] = here.recv()
+    return UnderAgent(agent, [os.pidfd_open(pid) for pid in pids], pids, outputs)
+
+
+def _be_the_agent(words: list[str], told: list[dict[str, str]], outputs: list[Path], there: Connection) -> None:
+    pids = list[int]()
+    for environment, output in zip(told, outputs, strict=True):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                _command(words, environment, output)
+                code = 0
+            except SystemExit as ending:
+                code = ending.code if isinstance(ending.code, int) else 1
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        pids.append(pid)
+    there.send(pids)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    sys.exit(next((code for code in codes if code), 0))
 
 
 def run(
@@ -93,14 +166,15 @@ def run(
     return launched
 
 
-def wait_for_step(launched: Launched, directory: Path, step: int) -> None:
+def wait_for_step(launched: Launched | UnderAgent, directory: Path, step: int) -> None:
     """Return when the run in ``directory`` has recorded ``step``; fail if it ends before."""
     metrics, patience = directory / "metrics.jsonl", time.monotonic() + 60
     while time.monotonic() < patience:
         lines = metrics.read_text().splitlines() if metrics.exists() else []
         if any(json.loads(line)["step"] >= step for line in lines if line.endswith("}")):
             return
-        assert any(process.is_alive() for process in launched.processes), launched.text()
+        processes = [launched.agent] if isinstance(launched, UnderAgent) else launched.processes
+        assert any(process.is_alive() for process in processes), launched.text()
         time.sleep(0.01)
     raise AssertionError(f"step {step} was not reached; output:\n{launched.text()}")
 

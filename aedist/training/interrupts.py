@@ -27,8 +27,7 @@ class Interrupts:
 
     def begin_step(self, step: int) -> None:
         """Begin to tell the others whether this process was asked to stop. ``step`` is counted from 1."""
-        self._place.watch.step = step
-        self._place.watch.doing("computes")
+        self._place.watch.computes(step)
         self._notes[0] = self._request.reason is not None
         self._work = self._place.start_adding_on_hosts(self._notes)
 

@@ -178,7 +178,7 @@ def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: St
                 writer.finish()
             exit_code = 0 if finished else EXIT_INTERRUPTED
         except LeftOut:
-            finished, exit_code = False, EXIT_INTERRUPTED
+            finished, exit_code = None, EXIT_INTERRUPTED
         finally:
             with ExitStack() as closing:  # from the last to the first, each even if another fails
                 closing.callback(tracker.close, exit_code)
@@ -186,10 +186,9 @@ def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: St
                 closing.callback(writer.close)
         place.wait_for_all()  # a launcher ends the others when the first one leaves
         if not finished:
-            raise Interrupted(
-                f"stopped by {interrupts.name} after step {state.progress.step:,}, and checkpointed; "
-                f"the same command goes on from there"
-            )
+            step = state.progress.step
+            place_in_run = f"before step {step + 1:,}" if finished is None else f"after step {step:,}, and checkpointed"
+            raise Interrupted(f"stopped by {interrupts.name} {place_in_run}; the same command goes on from there")
 
     # leave the model behind
     if place.is_zero:
