@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import isinf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +34,9 @@ from aedist.watch import Watch
 
 T = TypeVar("T")
 
-PATIENT = timedelta(days=7)
+_TO_COME_TOGETHER = timedelta(minutes=30)
+"""How long the processes wait for one that does not come, when nobody watches yet; also the least for a step's sums."""
+_PATIENT = timedelta(days=7)
 """How long a process waits for the others by itself. The watch ends a wait for a process that died, or does nothing."""
 
 
@@ -215,6 +218,7 @@ def take_place(
     Raises:
         UserError: if the processes did not come together as asked, or the device lacks the precision.
     """
+    watch = watch or Watch(asked.rank, parent=asked.parent)
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         torch.set_flush_denormal(True)  # Adam's moments turn subnormal, and a step slow
@@ -229,7 +233,7 @@ def take_place(
         # explicit, because accelerate would else take the number from the environment and divide the loss by it
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=PATIENT),
+            InitProcessGroupKwargs(timeout=_longer_than(watch.stall_seconds)),
             # of losses that are summed over an image; the usual 65,536 would overflow for a number of steps
             GradScalerKwargs(init_scale=2.0**10),
         ],
@@ -248,12 +252,16 @@ def take_place(
         raise UserError(f"accelerate's {kind} is not supported; use a configuration from launch/")
     host_group, star = None, None
     if world > 1:
-        host_group = dist.new_group(backend="gloo", timeout=PATIENT)
+        host_group = dist.new_group(backend="gloo", timeout=_PATIENT)
         assert isinstance(host_group, dist.ProcessGroup)  # noqa: S101 (this process is a member)
         star = _meet(asked, host_group)
-    watch = watch or Watch(asked.rank, parent=asked.parent)
     watch.start(star)
     return Place(accelerator, accelerator.process_index, world, accelerator.device, host_group, watch)
+
+
+def _longer_than(stall_seconds: float) -> timedelta:
+    """A time limit of a step's sums that leaves it to the watch to end a wait, which says why."""
+    return _TO_COME_TOGETHER if isinf(stall_seconds) else _TO_COME_TOGETHER + timedelta(seconds=stall_seconds)
 
 
 def _meet(asked: Asked, group: dist.ProcessGroup) -> Star | None:

@@ -86,7 +86,8 @@ class Star:
             return []
         self._selector.unregister(stranger.connection)
         rank, word = messages[0].get("rank"), str(messages[0].get("word"))
-        if type(rank) is int and 0 < rank < self.world and secrets.compare_digest(word.encode("utf-8", "replace"), self._word.encode()):
+        knows = secrets.compare_digest(word.encode("utf-8", "replace"), self._word.encode())
+        if knows and type(rank) is int and 0 < rank < self.world:
             self._links[rank] = stranger
             self._selector.register(stranger.connection, selectors.EVENT_READ, rank)
             return [(rank, message) for message in messages[1:]]

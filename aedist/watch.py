@@ -48,7 +48,7 @@ class Watch:
         parent: int | None = None,
     ) -> None:
         """``parent``: the process whose end is the end of this one."""
-        self._rank, self._stall_seconds, self._parent = rank, stall_seconds, parent
+        self._rank, self.stall_seconds, self._parent = rank, stall_seconds, parent
         self._star: Star | None = None
         self._is_timed = False
         self.step = 0
@@ -69,7 +69,7 @@ class Watch:
         if star is not None:
             for rank in range(1, star.world) if self._rank == 0 else [0]:
                 self._known[rank] = Known("the beginning", OWN, since=0.0, heard=0.0)
-        if star is not None or self._parent is not None or self._stall_seconds < inf:
+        if star is not None or self._parent is not None or self.stall_seconds < inf:
             Thread(target=self._run, name="watch", daemon=True).start()
 
     # what the main thread calls
@@ -180,7 +180,7 @@ class Watch:
 
     def _beat(self) -> Message:
         age = self._clock - self._since
-        where = spell(self._seen, in_full=age > min(_SECONDS_BEFORE_WORDS, self._stall_seconds / 2))
+        where = spell(self._seen, in_full=age > min(_SECONDS_BEFORE_WORDS, self.stall_seconds / 2))
         return {"where": where, "age": age, "whose": self._seen.whose, "stop": self.stop_reason}
 
     def _take(self, rank: int, message: Message | None) -> None:
@@ -201,7 +201,7 @@ class Watch:
         if self._parent is not None and os.getppid() != self._parent:
             self._conclude(f"the launcher (process {self._parent} of the system) is gone", EXIT_FAULT)
             self._deadline = 0.0  # it would train on, and nobody would know
-        latest = self._clock - self._stall_seconds
+        latest = self._clock - self.stall_seconds
         silent = {rank: known for rank, known in self._known.items() if known.heard < latest}
         if self._rank == 0 or self._star is None:
             own_words = spell(self._seen, in_full=self._since < latest)
@@ -211,9 +211,9 @@ class Watch:
             suspect = min((one.whose for one in stuck.values()), default=OTHERS)
             if silent or (stuck and suspect == OWN) or len(stuck) == len(known):
                 named = {rank: one for rank, one in stuck.items() if one.whose == suspect}
-                self._conclude(stalled(self._stall_seconds, silent, named if suspect == OWN or not silent else {}))
+                self._conclude(stalled(self.stall_seconds, silent, named if suspect == OWN or not silent else {}))
         elif silent:
-            self._conclude(stalled(self._stall_seconds, silent, {}))
+            self._conclude(stalled(self.stall_seconds, silent, {}))
 
     def _conclude(self, line: str, code: int = EXIT_FAULT) -> None:
         if self._end is not None or self._is_closing:

@@ -126,6 +126,31 @@ def test_row_1_kill_9_in_an_evaluation(tmp_path: Path, shards: Path, undisturbed
     assert_rerun_is_exact(tmp_path, undisturbed)
 
 
+def _measure_slowly(mark: Path) -> None:
+    from aedist.evaluation import run as evaluation
+
+    fast = evaluation._measured
+
+    def slow(*args: Any) -> Any:
+        mark.touch()
+        time.sleep(0.3)
+        return fast(*args)
+
+    evaluation._measured = slow
+
+
+def test_row_1_kill_9_in_the_verb_of_evaluation(tmp_path: Path, undisturbed: Path) -> None:
+    words = ("evaluate", undisturbed, "evaluate.fit_images=10", "evaluate.fid_images=0")
+    launched = launch(tmp_path, 2, *words, first=partial(_measure_slowly, tmp_path / "measuring"))
+    end = time.monotonic() + 60
+    while not (tmp_path / "measuring").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    launched.processes[1].kill()
+    assert ended_in(launched, time.monotonic())[0] == EXIT_FAULT
+    assert "process 1 is gone without a word" in the_line(launched.text())
+    assert not (undisturbed / "evaluation" / "comprehensive_evaluation.json").exists()
+
+
 def _save_slowly(step: int) -> None:
     from aedist.training import writer
 
