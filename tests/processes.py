@@ -148,8 +148,15 @@ def _be_the_agent(words: list[str], told: list[dict[str, str]], outputs: list[Pa
                 os._exit(code)
         pids.append(pid)
     there.send(pids)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    sys.exit(next((code for code in codes if code), 0))
+    first = 0
+    while pids:
+        pid, status = os.wait()
+        pids.remove(pid)
+        if status and not first:  # torchrun does the same, and is who notices a death before the others have met
+            first = os.waitstatus_to_exitcode(status)
+            for other in pids:
+                os.kill(other, signal.SIGTERM)
+    sys.exit(first)
 
 
 def run(

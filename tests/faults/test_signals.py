@@ -92,11 +92,17 @@ def _slowly(module: str, name: str, seconds: float, mark: Path) -> None:
     fast = getattr(place, name)
 
     def slow(*args: Any, **options: Any) -> Any:
-        mark.touch()
+        note(mark)
         time.sleep(seconds)
         return fast(*args, **options)
 
     setattr(place, name, slow)
+
+
+def note(mark: Path) -> None:
+    """One byte a call, of whichever process."""
+    with mark.open("a") as file:
+        file.write(".")
 
 
 def wait_for(mark: Path) -> None:
@@ -122,15 +128,14 @@ def test_row_30_twice_during_a_save(config: Path, undisturbed: Path) -> None:
 def test_row_30_an_evaluation_is_left_out_and_made_up_for(
     config: Path, undisturbed: Path, world: int, asked: int
 ) -> None:
-    """With a second a batch it would take three or more."""
+    """Of six batches."""
     mark = config.parent / "evaluating"
     slow = partial(_slowly, "aedist.training.periodic", "pixel_metrics", 1.0, mark)
     launched = launch(config.parent, world, "train", config, first=slow)
     wait_for(mark)
     ask(launched, [asked], signal.SIGUSR1)
-    since = time.monotonic()
     assert assert_stopped(launched, config.parent / "run") == 20
-    assert time.monotonic() - since < 2.9
+    assert mark.stat().st_size < 6
     assert read_numbers(checkpoints(config.parent / "run" / "checkpoints")[-1])["progress"]["owes_evaluation"] is True
     assert [record["step"] for record in records(config.parent / "run") if record["kind"] == "evaluation"] == []
     assert_rerun_is_exact(config, undisturbed, world=3 - world)
@@ -159,14 +164,13 @@ def test_row_30_the_last_evaluation_may_be_left_out_too_and_made_up_for_twice(co
 
 
 def test_row_30_while_images_are_read_into_memory(config: Path, undisturbed: Path) -> None:
-    """Half a second a stretch; what was read is thrown away, on all processes."""
+    """Of twenty stretches; what was read is thrown away, on all processes."""
     mark = config.parent / "reading"
     launched = launch(config.parent, 2, "train", config, "data.mode=resident", first=partial(_read_slowly, mark))
     wait_for(mark)
     ask(launched, [1], signal.SIGUSR2)
-    since = time.monotonic()
     assert launched.wait() == [EXIT_INTERRUPTED] * 2
-    assert time.monotonic() - since < 3
+    assert mark.stat().st_size < 20
     assert "stopped by SIGUSR2 before step 1; the same command goes on from there" in launched.text()
     assert_rerun_is_exact(config, undisturbed, world=2)
 
@@ -179,7 +183,7 @@ def _read_slowly(mark: Path) -> None:
 
     def slow(*args: Any, **options: Any) -> Any:
         for stretch in read(*args, **options):
-            mark.touch()
+            note(mark)
             time.sleep(0.5)
             yield stretch
 
@@ -194,9 +198,7 @@ def test_row_30_before_there_is_anything_to_save(config: Path) -> None:
     wait_for(mark)
     time.sleep(0.2)
     ask(launched, [1], signal.SIGTERM)
-    since = time.monotonic()
-    assert launched.wait() == [EXIT_INTERRUPTED] * 2
-    assert time.monotonic() - since < 5
+    assert launched.wait() == [EXIT_INTERRUPTED] * 2  # long before those seconds are over, or rank zero would train
     assert "SIGTERM: stopped before training went on; the same command starts it" in launched.text(1)
     assert "process 1 was asked to stop before training went on" in launched.text()
 
@@ -205,10 +207,8 @@ def test_max_minutes_is_a_stop_by_the_clock_of_rank_zero(config: Path, undisturb
     """Of steps so slow that the run would last 16 seconds."""
     mark = config.parent / "updating"
     slow = partial(_slowly, "aedist.training.loop", "_update", 0.2, mark)
-    since = time.monotonic()
     launched = launch(config.parent, 2, "train", config, "train.max_minutes=0.05", first=slow)
     step = assert_stopped(launched, config.parent / "run")
-    assert time.monotonic() - since < 12
     assert 1 <= step < 40
     assert "stopped by train.max_minutes: 0.05 after step" in launched.text()
     assert_rerun_is_exact(config, undisturbed)
