@@ -124,6 +124,8 @@ def launch_under_agent(folder: Path, world: int, *words: object) -> UnderAgent:
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     outputs = [folder / f"output-{port}-{rank}.txt" for rank in range(world)]
+    for output in outputs:
+        output.touch()  # a process that is killed early makes none
     told = [{**_told(rank, world, port), "TORCHELASTIC_RUN_ID": "test"} for rank in range(world)]
     here, there = _CONTEXT.Pipe()
     agent = _CONTEXT.Process(target=_be_the_agent, args=([*map(str, words)], told, outputs, there))
