@@ -26,7 +26,7 @@ from aedist.evaluation.generation import (
 from aedist.evaluation.measures import baselines
 from aedist.evaluation.measures.baselines import Baselines
 from aedist.evaluation.measures.metrics import measure
-from aedist.evaluation.networks import Networks, features, lpips_distance, lpips_metric, open_networks
+from aedist.evaluation.networks import Networks, features, lpips_distance, lpips_metric, open_networks, plan_of_features
 from aedist.evaluation.run import Measure, Seen, encodings, evaluate, pixel_metrics, rates, read_batches, telling
 from aedist.trained import Trained, open_another_split
 
@@ -86,7 +86,7 @@ def plan_job(trained: Trained, num_images: int | None, cache: Path, say: Callabl
     return Job(
         trained,
         EvaluationPlan(number, config.batch),
-        EvaluationPlan(compared, config.batch),
+        plan_of_features(compared, config.batch),
         fit_split,
         min(in_split, config.fit_images or in_split) if number else 0,
         networks,

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from aedist.data.pixels import to_unit_range
 from aedist.errors import UserError
-from aedist.evaluation.gather import Rows
+from aedist.evaluation.gather import EvaluationPlan, Rows
 from aedist.evaluation.run import Measure, Seen
 from aedist.inception import load_inception
 from aedist.perceptual import HEADS_SHA256, SMALLEST_SIDE, load_perceptual
 from aedist.place import Place
 from aedist.weights import BACKBONES, NETWORKS, fid_path, weights_path
 
+_AT_ONCE = 50
 _BOTH_CHANNELS = (1, 3)
 
 
@@ -107,6 +108,11 @@ def lpips_metric(network: nn.Module, net: str) -> Measure:
             return {"lpips": values.where(_is_finite(seen), torch.nan).cpu()}
 
     return metric
+
+
+def plan_of_features(num_images: int, batch: int) -> EvaluationPlan:
+    """How the images whose features are compared are dealt: in small batches, since each image takes so long."""
+    return EvaluationPlan(num_images, min(batch, _AT_ONCE))
 
 
 def features(inception: nn.Module) -> Measure:

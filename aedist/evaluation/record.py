@@ -168,7 +168,8 @@ def _definitions(job: Job) -> dict[str, str]:
         "values": "Images are uint8 as decoded; a reconstruction is clamped to [0, 1] and rounded to 256 levels before "
         "anything looks at it, as a saved picture would be. Metrics of single images take values in [0, 1] "
         "(data range 1), in float64.",
-        "evaluation_batch": f"Images go through the model {config.batch} at a time, whatever the number of processes.",
+        "evaluation_batch": f"Images go through the model {config.batch} at a time, for features no more than 50, "
+        "whatever the number of processes.",
         "image_shape": f"{height_width[0]} x {height_width[1]} x {height_width[2]} (height, width, channels).",
         "extractor": " ".join(f"{name}: {value}." for name, value in EXTRACTOR.items()),
         **metrics.DEFINITIONS,

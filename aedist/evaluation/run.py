@@ -56,13 +56,6 @@ def read_batches(split: Split, plan: EvaluationPlan, place: Place, workers: int)
     return place.watch.each(read_stretches(split, own, workers), what)
 
 
-def first_of(batches: Batches, count: int) -> Iterator[tuple[Stretch, Tensor]]:
-    """Those of the first ``count`` images, the last batch perhaps cut shorter, as a plan of that many has them."""
-    for (first, last), images in batches:
-        if first < count:
-            yield (first, min(last, count)), images[: count - first]
-
-
 def telling(batches: Batches, plan: EvaluationPlan, say: Callable[[str], None]) -> Iterator[tuple[Stretch, Tensor]]:
     """The batches as they are, with a line now and then."""
     progress = now_and_then(say)

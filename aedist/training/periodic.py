@@ -23,9 +23,9 @@ from aedist.data.store import ShardStore
 from aedist.errors import LeftOut
 from aedist.evaluation.gather import EvaluationPlan
 from aedist.evaluation.measures.distances import compare
-from aedist.evaluation.networks import Networks, features, lpips_metric, open_networks
+from aedist.evaluation.networks import Networks, features, lpips_metric, open_networks, plan_of_features
 from aedist.evaluation.pictures.showcase import classes_in_turn, prior_samples, reconstructions
-from aedist.evaluation.run import Batches, Measure, evaluate, first_of, pixel_metrics, rates, read_batches
+from aedist.evaluation.run import Batches, Measure, evaluate, pixel_metrics, rates, read_batches
 from aedist.models.output import is_variational
 from aedist.noise import keyed_normal
 from aedist.pictures import save_picture
@@ -80,7 +80,7 @@ class PeriodicEvaluation:
         self._store = ShardStore(split.folder, split.index)  # one for all pictures: each proves its shards anew
         self._evaluation = EvaluationPlan(num_images, config.evaluate.batch)
         num_compared = num_images if config.evaluate.fid_images is None else config.evaluate.fid_images
-        self._compared = EvaluationPlan(min(num_compared, num_images), config.evaluate.batch)
+        self._compared = plan_of_features(min(num_compared, num_images), config.evaluate.batch)
         self._workers = config.data.workers
         self._keep = config.data.mode != "stream" and self._fits_beside_training(config.data)
         self._kept: list[tuple[tuple[int, int], torch.Tensor]] | None = None
@@ -125,12 +125,8 @@ class PeriodicEvaluation:
         rows = evaluate(model, self._until_asked(batches), self._evaluation, place, self._measures)
         seen = dict[str, Tensor]()
         if self._inception is not None:
-            if self._kept is None:
-                again = read_batches(self._split, self._compared, place, self._workers)
-            else:
-                again = first_of(self._kept, self._compared.num_images)
-            again = self._until_asked(again)
-            seen = evaluate(model, again, self._compared, place, [features(self._inception)])
+            again = read_batches(self._split, self._compared, place, self._workers)
+            seen = evaluate(model, self._until_asked(again), self._compared, place, [features(self._inception)])
 
         def reduce() -> dict[str, float | None]:
             means = {name: _finite(float(values.numpy().mean())) for name, values in rows.items()}
