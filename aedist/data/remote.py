@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
 
 from aedist.data.address import check_address, is_on_web, join
 from aedist.data.cache import Cache
@@ -18,7 +19,6 @@ from aedist.data.threads import as_done
 from aedist.data.web import length_on_web
 from aedist.errors import UserError
 from aedist.shards.index import INDEX_NAME, Index, Shard, parse_index
-from aedist.whole import write_whole
 
 _MOST_INDEX_BYTES = 2**28
 _IN_VAIN, _IN_VAIN_WITH_A_COPY = 4, 2  # attempts, when somebody waits for the start
@@ -87,12 +87,19 @@ def open_remote(shards: str, split: str, cache: Cache, say: Callable[[str], None
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         if not copy.is_file() or copy.read_bytes() != text:
-            write_whole(copy, text)
+            _write_among_others(copy, text)
     except OSError as error:
         raise UserError(
             f"data.cache: {cache.folder}: cannot be written ({error.strerror}); name another folder, or make room"
         ) from error
     return folder, index
+
+
+def _write_among_others(path: Path, content: bytes) -> None:
+    """Write a file whole, though other processes write the same at the same moment: each beside it, by its own name."""
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem[:12]}-", suffix=".part", delete=False) as file:
+        file.write(content)
+    Path(file.name).replace(path)
 
 
 def check_reachable(folder: RemoteFolder, index: Index) -> None:

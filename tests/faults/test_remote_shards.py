@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -612,3 +613,11 @@ def test_s3_tells_what_is_not_there(tmp_path: Path, s3: dict[str, str], monkeypa
         open_split("s3://bucket/blobs", "other", cache)
     with pytest.raises(UserError, match=r"^s3://nowhere/train/index.json: FileNotFoundError: "):
         open_split("s3://nowhere", "train", cache)
+
+
+def test_many_that_open_an_address_at_once_all_keep_its_index(server: Misbehaving, tmp_path: Path) -> None:
+    """Each of them keeps a copy at the same place, at the same moment."""
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: open_train(server, tmp_path), range(40)))
+    assert len({split.index.fingerprint for split in opened}) == 1
+    assert len(list((tmp_path / "indices").iterdir())) == 1
