@@ -5,6 +5,10 @@ the rule and the fix (exit code 2, no traceback). ``Interrupted`` means the run 
 safely checkpointed (exit code 75: start me again). Anything else is a fault and keeps its traceback.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from os import PathLike
+
 EXIT_FAULT = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75
@@ -28,6 +32,25 @@ class DataDamage(FoundByOne):
 
 class CannotWrite(FoundByOne):
     """A run's file that the disk does not take."""
+
+    @classmethod
+    @contextmanager
+    def instead_of_os_errors(cls, path: str | PathLike[str], what: str = "", so: str = "") -> Generator[None]:
+        """While it lasts, what the system says of the file becomes this.
+
+        Args:
+            path: the file.
+            what: what it is, if that needs to be said.
+            so: what follows.
+
+        Raises:
+            CannotWrite: in one line.
+        """
+        try:
+            yield
+        except OSError as error:
+            reason = f"cannot be written ({error.strerror or error})"
+            raise cls(f"{path}: {what}{' ' * bool(what)}{reason}{so}; make room and start again") from error
 
 
 class Interrupted(Exception):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["torch._dynamo", "aedist.training.run", "aedist.evaluation.verb"])
@@ -203,3 +204,16 @@ def _command(
             first()
         with contextlib.suppress(BrokenPipeError):
             main(words)
+
+
+def evaluate_slowly() -> None:
+    """As ``first`` of ``launch``: each batch of an evaluation in training takes a second."""
+    from aedist.training import periodic
+
+    fast = periodic.pixel_metrics
+
+    def slow(seen: Any) -> Any:
+        time.sleep(1.0)
+        return fast(seen)
+
+    periodic.pixel_metrics = slow

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from aedist.data.loader import Split, cut, read_stretches
+from aedist.data.store import ShardStore
 from aedist.density import Density
 from aedist.errors import UserError
 from aedist.evaluation.costs import Costs
@@ -40,6 +41,8 @@ class Job:
     """The images that are measured one by one."""
     compared: EvaluationPlan
     """The images, and as many samples, whose features are compared."""
+    store: ShardStore
+    """One for all that looks at single images: each proves its shards anew."""
     fit_split: Split
     num_fitted: int
     """The first so many images of ``fit_split`` are what baselines, densities and the probe are fitted to."""
@@ -87,6 +90,7 @@ def plan_job(trained: Trained, num_images: int | None, cache: Path, say: Callabl
         trained,
         EvaluationPlan(number, config.batch),
         plan_of_features(compared, config.batch),
+        ShardStore(trained.split.folder, wanted),
         fit_split,
         min(in_split, config.fit_images or in_split) if number else 0,
         networks,

@@ -10,7 +10,7 @@ from typing import Any
 
 from aedist.tracking.jsonl import JsonLines
 from aedist.tracking.tracker import Record, Tracker
-from aedist.tracking.wandb import start_wandb
+from aedist.tracking.wandb import wandb_of_run
 from aedist.trained import Trained
 
 _ANY_STEP = 2**63
@@ -38,20 +38,10 @@ def summary_of(record: Mapping[str, Any]) -> Record:
 
 def log(trained: Trained, record: Mapping[str, Any], pictures: Sequence[Path], say: Callable[[str], None]) -> None:
     """Tell every tracker of an evaluation, on rank zero."""
-    config, run, track = trained.config, trained.run, trained.config.track
+    run = trained.run
     summary = summary_of(record)
     history = JsonLines(run.evaluation / "evaluations.jsonl", _ANY_STEP)
-    wandb_sink = start_wandb(
-        track.wandb,
-        run.path,
-        record["run_id"],
-        run.path.name,
-        track.project,
-        track.group,
-        track.tags,
-        config.model_dump(mode="json"),
-        say,
-    )
+    wandb_sink = wandb_of_run(trained.config, run.path, record["run_id"], say)
     tracker = Tracker([history, wandb_sink] if wandb_sink else [history])
     tracker.record(summary)
     for path in pictures:

@@ -148,8 +148,7 @@ def _probe(job: Job, measured: Measured) -> dict[str, Any]:
 
 def labels_of(job: Job) -> NDArray[np.int64]:
     """The classes of the evaluated images."""
-    split = job.trained.split
-    return labels_of_first(ShardStore(split.folder, split.index), job.plan.num_images)
+    return labels_of_first(job.store, job.plan.num_images)
 
 
 def _baselines(job: Job, measured: Measured) -> tuple[dict[str, Any], list[str]]:

@@ -7,8 +7,7 @@ that JSON cannot hold are null.
 import json
 import math
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +44,9 @@ class JsonLines:
             os.fsync(self._file.fileno())
             self._file.close()
 
-    @contextmanager
-    def _told(self) -> Generator[None]:
+    def _told(self) -> AbstractContextManager[None]:
         """A run that cannot keep its records stops."""
-        try:
-            yield
-        except OSError as error:
-            raise CannotWrite(
-                f"{self._file.name}: cannot be written ({error.strerror or error}); make room and start again"
-            ) from error
+        return CannotWrite.instead_of_os_errors(self._file.name)
 
 
 def keep_until(path: Path, step: int, *, owes_evaluation: bool = False) -> None:

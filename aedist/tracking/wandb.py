@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import wandb
 
+from aedist.config import Config
 from aedist.tracking.tracker import Record
 
 _SERVICE_BEFORE_IT_MOVED = "api.wandb.ai"
@@ -59,6 +60,22 @@ def start_wandb(
     run.define_metric("images")
     run.define_metric("*", step_metric="images")
     return WandbSink(run, say)
+
+
+def wandb_of_run(config: Config, folder: Path, run_id: str, say: Callable[[str], None]) -> "WandbSink | None":
+    """The W&B run of a run's directory, as its configuration says; None as for ``start_wandb``."""
+    track = config.track
+    return start_wandb(
+        track.wandb,
+        folder,
+        run_id,
+        folder.name,
+        track.project,
+        track.group,
+        track.tags,
+        config.model_dump(mode="json"),
+        say,
+    )
 
 
 class WandbSink:

@@ -6,8 +6,7 @@ before each checkpoint. An attempt that resumes at a step supersedes what earlie
 """
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,16 +52,10 @@ class Ledger:
         with self._told():
             self._file.close()
 
-    @contextmanager
-    def _told(self) -> Generator[None]:
+    def _told(self) -> AbstractContextManager[None]:
         """A run that cannot keep its proof stops."""
-        try:
-            yield
-        except OSError as error:
-            raise CannotWrite(
-                f"{self._path}: the ledger cannot be written ({error.strerror or error}), and a run without its proof "
-                f"does not go on; make room and start again"
-            ) from error
+        so = ", and a run without its proof does not go on"
+        return CannotWrite.instead_of_os_errors(self._path, "the ledger", so)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from aedist.summary import plan_lines
 from aedist.tracking.console import ConsoleSink, say_nothing, speaker
 from aedist.tracking.jsonl import JsonLines
 from aedist.tracking.tracker import Sink, Tracker
-from aedist.tracking.wandb import start_wandb
+from aedist.tracking.wandb import wandb_of_run
 from aedist.training.interrupts import Interrupts
 from aedist.training.ledger import Ledger
 from aedist.training.loop import Parts, train
@@ -283,16 +283,5 @@ def _open_tracker(
         JsonLines(run.metrics, state.progress.step, owes_evaluation=state.progress.owes_evaluation),
         ConsoleSink(console, title, last_step * plan.images_per_step, last_step / plan.steps_per_epoch),
     ]
-    track = config.track
-    wandb_sink = start_wandb(
-        track.wandb,
-        run.path,
-        opening.run_id,
-        run.path.name,
-        track.project,
-        track.group,
-        track.tags,
-        config.model_dump(mode="json"),
-        speaker(console),
-    )
+    wandb_sink = wandb_of_run(config, run.path, opening.run_id, speaker(console))
     return Tracker([*sinks, wandb_sink] if wandb_sink else sinks, opening.attempt)

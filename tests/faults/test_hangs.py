@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aedist.errors import EXIT_FAULT
-from processes import Launched, launch, run, wait_for_step
+from processes import Launched, evaluate_slowly, launch, run, wait_for_step
 from runs import assert_ledger_is_exact, state_bytes
 from samples import write_config
 
@@ -124,22 +124,10 @@ def test_row_28_a_stuck_step_is_named_by_both(tmp_path: Path, shards: Path) -> N
         assert "process 1 is in step 20 (computes)" in the_line(launched.text(rank))
 
 
-def _evaluate_slowly() -> None:
-    from aedist.training import periodic
-
-    fast = periodic.pixel_metrics
-
-    def slow(seen: Any) -> Any:
-        time.sleep(1.0)
-        return fast(seen)
-
-    periodic.pixel_metrics = slow
-
-
 def test_an_evaluation_longer_than_that_goes_on_as_long_as_it_moves(tmp_path: Path, shards: Path) -> None:
     """Three batches of a second each on one process, and two on the other, which waits."""
     config = config_of(tmp_path, shards, train={"epochs": 1})
-    run_of = launch(tmp_path, 2, "train", config, first=_evaluate_slowly)
+    run_of = launch(tmp_path, 2, "train", config, first=evaluate_slowly)
     assert run_of.wait() == [0, 0], run_of.text()
 
 

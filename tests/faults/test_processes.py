@@ -24,7 +24,7 @@ from aedist.data.loader import Split, stream
 from aedist.data.plan import Plan
 from aedist.data.store import ShardStore
 from aedist.errors import EXIT_FAULT
-from processes import Launched, launch, launch_under_agent, run, wait_for_step
+from processes import Launched, evaluate_slowly, launch, launch_under_agent, run, wait_for_step
 from runs import assert_ledger_is_exact, records, state_bytes
 from samples import write_config, write_split
 
@@ -103,20 +103,8 @@ def _step_slowly() -> None:
     loop._update = slow
 
 
-def _evaluate_slowly() -> None:
-    from aedist.training import periodic
-
-    fast = periodic.pixel_metrics
-
-    def slow(seen: Any) -> Any:
-        time.sleep(1.0)
-        return fast(seen)
-
-    periodic.pixel_metrics = slow
-
-
 def test_row_1_kill_9_in_an_evaluation(tmp_path: Path, shards: Path, undisturbed: Path) -> None:
-    launched = launch(tmp_path, 2, "train", config_of(tmp_path, shards), first=_evaluate_slowly)
+    launched = launch(tmp_path, 2, "train", config_of(tmp_path, shards), first=evaluate_slowly)
     wait_for_step(launched, tmp_path / "run", 20)
     time.sleep(0.5)
     launched.processes[1].kill()

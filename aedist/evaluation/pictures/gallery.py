@@ -2,17 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL.Image import Image
 
-from aedist.data.store import ShardStore
 from aedist.density import Density
 from aedist.evaluation.generation import DEFINITIONS as DENSITIES
 from aedist.evaluation.generation import decode_draws, describe, latent_shape
 from aedist.evaluation.job import Job, Measured
-from aedist.evaluation.labels import labels_of_first
 from aedist.evaluation.measures.latents import active_units
 from aedist.evaluation.pictures.figures import histograms, kl_bars
 from aedist.evaluation.pictures.latentmap import latent_map
@@ -24,7 +20,7 @@ from aedist.evaluation.pictures.showcase import (
     spread,
     where_errors_are,
 )
-from aedist.evaluation.record import OF_IMAGES
+from aedist.evaluation.record import OF_IMAGES, labels_of
 from aedist.pictures import save_picture
 
 _SAMPLE_ROWS = 4
@@ -59,7 +55,7 @@ def _of_images(job: Job, measured: Measured) -> dict[str, Image]:
     """The reconstructions of some of each class, the best, median and worst by squared error, and the metrics."""
     trained = job.trained
     split, model, device = trained.split, trained.model, trained.place.device
-    store = ShardStore(split.folder, split.index)
+    store = job.store
     errors = measured.rows["mse"].numpy()
     lowest, middle, highest = spread(errors, columns(split.index))
     chosen = {"reconstructions": classes_in_turn(store), "best": lowest, "median": middle, "worst": highest}
@@ -78,8 +74,7 @@ def _of_encodings(job: Job, measured: Measured) -> dict[str, Image]:
     """The map of the encodings, and of a variational model what each number costs."""
     split, made = job.trained.split, dict[str, Image]()
     name, z_nd = f"{split.index.name} {split.index.split}", measured.rows["encodings"]
-    labels: NDArray[np.int64] = labels_of_first(ShardStore(split.folder, split.index), len(z_nd))
-    found = latent_map(z_nd.numpy(), labels, split.index.classes, job.trained.config.run.seed, name)
+    found = latent_map(z_nd.numpy(), labels_of(job), split.index.classes, job.trained.config.run.seed, name)
     if found is not None:
         made["latents"] = found
     if "kl" in measured.rows:
