@@ -85,13 +85,17 @@ class Link:
         self.connection.close()
 
 
-def serve(host: str) -> socket.socket:
-    """A socket that others can connect to; on loopback alone, where ``host`` is that."""
+def serve(host: str, port: int = 0) -> socket.socket:
+    """A socket that others can connect to; on loopback alone, where ``host`` is that. Port 0 is any free one.
+
+    Raises:
+        OSError: if the port is taken.
+    """
     if host in ("localhost", "127.0.0.1", ""):
-        return socket.create_server(("127.0.0.1", 0))
+        return socket.create_server(("127.0.0.1", port))
     if socket.has_dualstack_ipv6():
-        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
-    return socket.create_server(("", 0), backlog=1024)
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+    return socket.create_server(("", port), backlog=1024)
 
 
 def connect(host: str, port: int, patience_seconds: float = 10.0) -> Link | None:

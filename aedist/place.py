@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import isinf
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -27,7 +26,9 @@ from accelerate.utils import (
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from aedist.asked import Asked
 from aedist.errors import ToldByRankZero, UserError
+from aedist.meeting import store_of_all
 from aedist.notes import tell
 from aedist.star import Star
 from aedist.watch import Watch
@@ -38,26 +39,6 @@ _TO_COME_TOGETHER = timedelta(minutes=30)
 """How long the processes wait for one that does not come, when nobody watches yet; also the least for a step's sums."""
 _PATIENT = timedelta(days=7)
 """How long a process waits for the others by itself. The watch ends a wait for a process that died, or does nothing."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the launcher asked for."""
-
-    rank: int = 0
-    world: int = 1
-    local_world: int = 1
-    """How many of the processes share this machine."""
-    local_rank: int = 0
-    """This process among those of this machine."""
-    cache: Path | None = None
-    """Where this machine keeps what was fetched."""
-    threads: int | None = None
-    """How many CPU threads a process is to compute with, where the launcher says so."""
-    parent: int | None = None
-    """The process of a launcher that stays: when it ends, so does this one."""
-    meets_at: str = ""
-    """The host of rank zero."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +207,11 @@ def take_place(
     torch.backends.cudnn.deterministic = deterministic
     if precision == "fp16" and on_cpu:
         raise UserError("train.precision: fp16 would silently compute in fp32 on a CPU; take bf16 or fp32")
+    longest = _longer_than(watch.stall_seconds)
+    if asked.meeting is not None:
+        with store_of_all(asked.meeting, asked.rank, asked.world, _TO_COME_TOGETHER) as store:
+            backend = "gloo" if on_cpu else "nccl"
+            dist.init_process_group(backend, store=store, rank=asked.rank, world_size=asked.world, timeout=longest)
     accelerator = Accelerator(
         cpu=on_cpu,
         mixed_precision=precision if precision in ("bf16", "fp16") else "no",
@@ -233,7 +219,7 @@ def take_place(
         # explicit, because accelerate would else take the number from the environment and divide the loss by it
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=_longer_than(watch.stall_seconds)),
+            InitProcessGroupKwargs(timeout=longest),
             # of losses that are summed over an image; the usual 65,536 would overflow for a number of steps
             GradScalerKwargs(init_scale=2.0**10),
         ],

@@ -12,8 +12,8 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -167,6 +167,8 @@ class Start:
     device: str
     quarantine: str | None = None
     """The text of ``quarantine.json``, where there is to be one."""
+    job: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The scheduler's job, where one started it: id, restarts, nodes."""
 
 
 def check_data(run: RunDir, *indices: Index) -> None:
@@ -213,6 +215,7 @@ def begin_attempt(run: RunDir, config: Config, start: Start) -> dict[str, Any]:
             "world": start.world,
             "device": start.device,
             "host": socket.gethostname(),
+            **({"slurm": dict(start.job)} if start.job else {}),
             "command": shlex.join(["aedist", *map(_without_secret, sys.argv[1:])]),
             "git": _git_revision(),
             "python": sys.version.split()[0],

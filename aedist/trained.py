@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from aedist.architecture import build_model
+from aedist.asked import Asked
 from aedist.checkpoint import checkpoints, load_checkpoint, name_of, newest_sound, step_of
 from aedist.config import Config, is_placement, sections
 from aedist.data.loader import Split
@@ -18,7 +19,7 @@ from aedist.data.quarantine import read_quarantine, without_lost
 from aedist.data.remote import RemoteFolder
 from aedist.data.source import check_split, open_split, shard_cache
 from aedist.errors import UserError
-from aedist.place import Asked, Place, take_place
+from aedist.place import Place, take_place
 from aedist.rundir import RunDir, check_data, find_run, load_run_config, read_environment
 from aedist.tracking.console import say_nothing
 

@@ -55,10 +55,12 @@ def launch(
     environment: dict[str, str] | None = None,
     each: Sequence[Sequence[str]] | None = None,
     first: Callable[[], None] | None = None,
+    told: Callable[[int], dict[str, str]] | None = None,
 ) -> Launched:
     """Start ``aedist WORDS`` on ``world`` processes, which find each other as under any launcher.
 
-    ``each`` has further words for each process; ``first`` is called in each before anything else, to make faults.
+    ``each`` has further words for each process; ``first`` is called in each before anything else, to make faults;
+    ``told`` is what a launcher says to the process of a rank, where it is not one like torchrun.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
@@ -69,7 +71,7 @@ def launch(
             target=_command,
             args=(
                 [*map(str, words), *(each[rank] if each else ())],
-                {**_told(rank, world, port), **(environment or {})},
+                {**(told(rank) if told else _told(rank, world, port)), **(environment or {})},
                 outputs[-1],
                 first,
             ),

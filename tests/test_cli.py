@@ -96,13 +96,6 @@ def test_fp16_on_a_cpu(tmp_path: Path, config: Path) -> None:
     assert told == "train.precision: fp16 would silently compute in fp32 on a CPU; take bf16 or fp32"
 
 
-def test_twins_that_were_not_told_of_each_other(tmp_path: Path, config: Path) -> None:
-    """Started by srun alone, each would train the whole run over the others."""
-    told = mistake(launch(tmp_path, 1, "train", config, environment={"SLURM_STEP_NUM_TASKS": "2"}))
-    assert told.startswith("srun started 2 tasks, but RANK and WORLD_SIZE are not set, so each would train the whole ")
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("said", [["WORLD_SIZE"], ["WORLD_SIZE", "RANK", "LOCAL_RANK"]])
 def test_a_world_of_two_that_cannot_meet(tmp_path: Path, config: Path, said: list[str]) -> None:
     environment = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
@@ -113,7 +106,8 @@ def test_a_world_of_two_that_cannot_meet(tmp_path: Path, config: Path, said: lis
 
 def take_a_place_alone(told: Path) -> None:
     """In a process of its own, which has no fellows though two were asked for."""
-    from aedist.place import Asked, take_place
+    from aedist.asked import Asked
+    from aedist.place import take_place
 
     try:
         take_place(Asked(rank=0, world=2))

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 
+from aedist.asked import Asked
 from aedist.checkpoint import checkpoints, load_checkpoint, name_of, save_checkpoint
 from aedist.config import Config
 from aedist.configfile import load_config
@@ -29,7 +30,7 @@ from aedist.evaluation.pictures.showcase import classes_in_turn, reconstructions
 from aedist.evaluation.run import evaluate, pixel_metrics
 from aedist.evaluation.verb import evaluate_run
 from aedist.models.output import Output
-from aedist.place import Asked, Place
+from aedist.place import Place
 from aedist.rundir import RunDir
 from aedist.shards.describe import index_folder
 from aedist.shards.index import Index, read_index

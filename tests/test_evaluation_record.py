@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from aedist.asked import Asked
 from aedist.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from aedist.data.store import ShardStore
 from aedist.density import fit_gaussian
@@ -18,7 +19,6 @@ from aedist.evaluation import generation
 from aedist.evaluation.costs import Costs
 from aedist.evaluation.gather import EvaluationPlan
 from aedist.evaluation.verb import evaluate_run
-from aedist.place import Asked
 from aedist.shards.describe import index_folder
 from aedist.trained import open_trained
 from processes import launch, run

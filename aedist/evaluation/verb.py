@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from aedist.asked import Asked
 from aedist.errors import UserError
 from aedist.evaluation.job import Job, Measured, facts_of_place, measure_all, plan_job
 from aedist.evaluation.log import log
 from aedist.evaluation.pictures.gallery import draw_pictures
 from aedist.evaluation.record import make_record
 from aedist.faults import told_in_a_line
-from aedist.place import Asked
 from aedist.tracking.console import say_nothing
 from aedist.trained import Trained, open_trained
 from aedist.whole import write_whole

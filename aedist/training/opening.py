@@ -5,7 +5,7 @@ it may be used, and from which checkpoint to go on.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,7 @@ def open_run(
     place: Place,
     say: Callable[[str], None],
     quarantine: Quarantine | None = None,
+    job: Mapping[str, str] | None = None,
 ) -> tuple[Opening, Hold]:
     """Rank zero's part: check the shards, take the directory, find the checkpoint, note the attempt.
 
@@ -120,6 +121,6 @@ def open_run(
     else:
         model = {"kind": config.model.kind, "parameters": count_parameters(state.model)}
         told = spell(quarantine) if quarantine is not None else None
-        start = Start(trained, evaluated, model, step, place.world, place.device.type, told)
+        start = Start(trained, evaluated, model, step, place.world, place.device.type, told, job or {})
         record = begin_attempt(run, config, start)
     return Opening(checkpoint, len(record["attempts"]), record["run_id"], is_finished), lock

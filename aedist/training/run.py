@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from aedist.architecture import check_micro_batch, sketch_model
+from aedist.asked import Asked
 from aedist.cadence import make_cadence, micro_batches_a_round
 from aedist.checkpoint import load_checkpoint
 from aedist.config import Config
@@ -28,7 +29,7 @@ from aedist.modelconfig import has_posterior, model_options
 from aedist.models.norm import batch_norms
 from aedist.objective import make_objective
 from aedist.perceptual import check_shape
-from aedist.place import Asked, Place, take_place
+from aedist.place import Place, take_place
 from aedist.rundir import RunDir
 from aedist.stop import StopRequest
 from aedist.summary import plan_lines
@@ -118,7 +119,9 @@ def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: St
     locks: list[Hold] = []
 
     def open_on_rank_zero() -> Opening:
-        opening, lock = open_run(config, run, (split, evaluated), state, cadence.last_step, place, say, quarantine)
+        opening, lock = open_run(
+            config, run, (split, evaluated), state, cadence.last_step, place, say, quarantine, asked.job
+        )
         locks.append(lock)
         return opening
 
