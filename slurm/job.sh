@@ -60,9 +60,10 @@ begin() {
 run_on_all() {
     local step woken
     local options=(
-        --nodes="$SLURM_JOB_NUM_NODES" --distribution=block --cpu-bind=cores --kill-on-bad-exit=1 --export=ALL
+        --nodes="$SLURM_JOB_NUM_NODES" --distribution=block --kill-on-bad-exit=1 --export=ALL
         ${srun_options[@]+"${srun_options[@]}"}
     )
+    [[ $(scontrol show config 2>/dev/null) != *task/affinity* ]] || options+=(--cpu-bind=cores)
     warned="" ended=""
     trap 'warned=1 woken=1; warn' USR1
     trap 'ended=1 woken=1' TERM

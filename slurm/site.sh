@@ -24,7 +24,7 @@ srun_options=()                          # more words for srun, such as: --conta
 
 # ---- where things lie -----------------------------------------------------------------------------------------------
 # export XDG_CACHE_HOME=/shared/$USER/cache   # what 'aedist fetch' got; every node must see it (else ~/.cache)
-shard_cache=${AEDIST_SHARD_CACHE:-}           # the node's own disk for shards from an address, such as /scratch/$USER
+shard_cache=${AEDIST_SHARD_CACHE:-}           # the node's own disk for shards from an address, such as /local/$USER
 
 # ---- how nodes talk -------------------------------------------------------------------------------------------------
 # Where the default route is the wrong network, name the right interface (see 'ip -brief address' on a compute node).

@@ -14,10 +14,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ROOT / "launch"
-SBATCH = ROOT / "slurm" / "train.sbatch"
+SLURM = ROOT / "slurm"
+TEMPLATES = sorted(SLURM.glob("*.sbatch"))
 COMMANDS = [LAUNCH / "demo", LAUNCH / "test", LAUNCH / "environment.sh", ROOT / ".ci" / "run"]
-SCRIPTS = [*COMMANDS, SBATCH]
-WRITTEN = [*SCRIPTS, *sorted(LAUNCH.glob("*.*")), *sorted((ROOT / "slurm").glob("*.md"))]
+SCRIPTS = [*COMMANDS, *TEMPLATES, SLURM / "accelerate.sh"]
+SOURCED = [SLURM / "job.sh", SLURM / "site.sh"]
+WRITTEN = [*SCRIPTS, *SOURCED, *sorted(LAUNCH.glob("*.*")), *sorted(SLURM.glob("*.md"))]
 
 
 def name_of(path):
@@ -41,9 +43,9 @@ def requirements():
     return [Requirement(word) for word in [*project["dependencies"], *extras, *record["build-system"]["requires"]]]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
+@pytest.mark.parametrize("script", [*SCRIPTS, *SOURCED], ids=name_of)
 def test_every_script_is_bash_that_parses(script):
-    assert script.read_text().splitlines()[0] in {"#!/usr/bin/env bash", "#!/bin/bash"}
+    assert (script.read_text().splitlines()[0] in {"#!/usr/bin/env bash", "#!/bin/bash"}) == (script in SCRIPTS)
     done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -83,26 +85,25 @@ def test_the_cpu_topology_hides_every_gpu_and_takes_any_free_port():
     assert values["main_process_port"] == 0
 
 
-def test_sbatch_options_stand_before_the_first_command():
+@pytest.mark.parametrize("template", TEMPLATES, ids=name_of)
+def test_sbatch_options_stand_before_the_first_command(template):
     """SLURM ignores, without a word, every #SBATCH line after the first command."""
-    lines = SBATCH.read_text().splitlines()
+    lines = template.read_text().splitlines()
     options = [i for i, line in enumerate(lines) if line.startswith("#SBATCH")]
     commands = [i for i, line in enumerate(lines) if line and not line.startswith("#")]
-    assert len(options) >= 8
+    assert len(options) >= 6
     assert max(options) < min(commands)
-
-
-def test_the_job_starts_the_documented_command_with_the_ranks_of_its_tasks():
-    """What depends on the task stands between single quotes, so that the batch shell leaves it alone."""
-    task = re.search(r"^task='\n(.*?)^'", SBATCH.read_text(), re.DOTALL | re.MULTILINE)
-    assert task is not None
-    ranks = "RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID"
-    for words in (ranks, "MASTER_ADDR=$(scontrol show hostnames", "MASTER_PORT=$(("):
-        assert words in task[1]
-    assert task[1].splitlines()[-1] == 'exec python -m aedist train "$@"'
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=name_of)
 def test_nothing_names_a_machine_or_a_package_index(path):
     names = r"/(?:home|root|work|opt|tmp|Users|mnt|scratch)/\S*|--(?:extra-)?index-url\S*|https?://\S+"
     assert re.findall(names, path.read_text()) == []
+
+
+def test_the_site_is_edited_in_one_place():
+    """No template asks for an account or partition, or loads a module: what a site needs stands in site.sh alone."""
+    for template in TEMPLATES:
+        assert not re.search(r"--account|--partition|--qos|^\s*module ", template.read_text(), re.MULTILINE)
+        assert "source slurm/job.sh" in template.read_text()
+    assert "source slurm/site.sh" in (SLURM / "job.sh").read_text()
