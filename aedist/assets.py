@@ -10,11 +10,12 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from aedist.errors import UserError
+from aedist.lease import in_turn
 from aedist.routes import Asset, Route, RouteError, Say, from_folder
 
 
@@ -30,6 +31,8 @@ class Collection:
 def fetch(collection: Collection, cache: Path, say: Say, folder: Path | None = None) -> dict[str, Path]:
     """The files of a collection in ``cache/NAME/``, each with the right sha256, by file name.
 
+    Of several processes with one cache, one fetches, and the others wait for it.
+
     Args:
         collection: what is wanted.
         cache: where files are kept; what lies there already is checked and used.
@@ -42,12 +45,25 @@ def fetch(collection: Collection, cache: Path, say: Say, folder: Path | None = N
     if folder is not None:
         refuse_needless(collection, folder)
     home = cache / collection.name
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        _remove_left(home)
-        missing = [asset for asset in collection.assets if not _is_cached(home / asset.name, asset, say)]
-    except OSError as error:
-        raise UserError(f"{home}: cannot be used as cache ({error.strerror}); give a folder that can be") from error
+    with ExitStack() as turn:
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            _remove_left(home)
+            missing = [asset for asset in collection.assets if not _is_cached(home / asset.name, asset, say)]
+            if missing:
+                turn.enter_context(in_turn(home / ".lock", say, f"fetches {collection.name}"))
+                missing = [asset for asset in missing if not _is_cached(home / asset.name, asset, _say_nothing)]
+        except OSError as error:
+            raise UserError(f"{home}: cannot be used as cache ({error.strerror}); give a folder that can be") from error
+        _fetch_missing(collection, home, missing, say, folder)
+    return {asset.name: home / asset.name for asset in collection.assets}
+
+
+def _say_nothing(_: str) -> None:
+    """Nobody listens."""
+
+
+def _fetch_missing(collection: Collection, home: Path, missing: list[Asset], say: Say, folder: Path | None) -> None:
     reasons: list[str] = []
     for route in collection.routes if folder is None else (from_folder(folder),):
         if not missing:
@@ -66,7 +82,6 @@ def fetch(collection: Collection, cache: Path, say: Say, folder: Path | None = N
             f"{collection.name}: no route led to {names} ({'; '.join(reasons)}); "
             f"put the files, raw or as .gz, into a folder and give it with --from FOLDER"
         )
-    return {asset.name: home / asset.name for asset in collection.assets}
 
 
 def refuse_needless(collection: Collection, given: Path) -> None:

@@ -6,6 +6,9 @@ such a file watches it for several of those times, by its own monotonic clock: a
 holder, one that stands to a dead one, whose file is replaced. A dead process of this machine is known at once. No
 clocks of two machines are compared. What a lease cannot do: a holder that was stopped for longer than it is watched
 (suspended, or cut off from the file system) loses its folder without learning it.
+
+What is held for good is refused to others (``hold``); what is held for a moment is waited for (``in_turn``); and
+``holder`` only looks.
 """
 
 import errno
@@ -15,7 +18,8 @@ import os
 import socket
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO
@@ -23,6 +27,8 @@ from typing import IO
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 BEAT_SECONDS = 5.0
 BEATS_WATCHED = 4
+_POLL_SECONDS = 0.05
+_TELL_SECONDS = 10.0
 
 
 class Held(Exception):
@@ -47,6 +53,20 @@ class Hold:
         if self._lease is not None:
             self._lease.end()
         self._file.close()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file that is held is the one at its place: who held it before may have removed it just then."""
+        try:
+            return os.path.samestat(Path(self._file.name).stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def remove(self) -> None:
+        """Remove the file while it is held, which whoever opened it meanwhile sees, and give the folder back."""
+        if self.is_current:
+            Path(self._file.name).unlink()
+        self.close()
 
     def _forget(self) -> None:
         self._lease = None
@@ -82,6 +102,54 @@ def hold(lock: Path) -> Hold:
     return Hold(file, lease)
 
 
+@contextmanager
+def in_turn(lock: Path, say: Callable[[str], None], what: str) -> Generator[None]:
+    """Hold what each holder gives back soon. Whoever has it is waited for, and its death noticed; the file goes then.
+
+    Args:
+        lock: the file.
+        say: told now and then for whom one waits.
+        what: what the holder does, for that.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    told = time.monotonic()
+    while True:
+        try:
+            held = hold(lock)
+        except Held as other:
+            if time.monotonic() - told > _TELL_SECONDS:
+                told = time.monotonic()
+                say(f"waiting for {other}, which {what}")
+            time.sleep(_POLL_SECONDS)
+            continue
+        if held.is_current:
+            break
+        held.close()
+    try:
+        yield
+    finally:
+        held.remove()
+
+
+def holder(lock: Path) -> str | None:
+    """The process that holds a folder, by its lock; None if none does. Two that look do not disturb each other."""
+    try:
+        with lock.open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read(200).strip() or "another process"
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                return _Lease(lock.with_name(lock.name + "-lease")).living()
+    except FileNotFoundError:
+        pass
+    return None
+
+
 class _Lease:
     """A file that names its holder and is written again and again."""
 
@@ -104,6 +172,10 @@ class _Lease:
             if found is not None or not self._make():
                 raise Held(found or self._holder(self._read()))
         self._thread.start()
+
+    def living(self) -> str | None:
+        """The name of whoever has the folder, if it lives."""
+        return self._watch(self._read()) if self._path.exists() else None
 
     def end(self) -> None:
         """Remove the file, if it is still this process's."""

@@ -18,7 +18,7 @@ from PIL import Image
 from aedist.assets import Collection
 from aedist.errors import UserError
 from aedist.routes import Asset
-from aedist.shards import build as build_module
+from aedist.shards import making as making_module
 from aedist.shards.build import build
 from aedist.shards.index import check_present, read_index
 from aedist.shards.png import broken_chunk, encode_png
@@ -162,7 +162,7 @@ def test_an_interrupted_build_leaves_no_split_and_is_done_again(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     out, calls = tmp_path / "out", list[Path]()
-    real = build_module.write_shard
+    real = making_module.write_shard
 
     def interrupted(*arguments: Any) -> None:
         calls.append(arguments[3])
@@ -171,7 +171,7 @@ def test_an_interrupted_build_leaves_no_split_and_is_done_again(
         real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_module, "write_shard", interrupted)
+        patch.setattr(making_module, "write_shard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build(tiny.recipe(), out, tmp_path / "cache", ignore, tiny.originals)
     assert [path.name for path in out.iterdir()] == [".train.part"]

@@ -21,6 +21,9 @@ def add_verbs(verbs: Any) -> None:
     build.add_argument(
         "--workers", type=int, metavar="N", help="processes that write; all cores of this one if left out"
     )
+    build.add_argument(
+        "--part", metavar="I/N", help="write the I-th of N shares, others the others, in any order: for job arrays"
+    )
     build.set_defaults(run=_build)
     index = actions.add_parser("index", help="describe shards that others wrote")
     index.add_argument("folder", type=Path, help="a folder of tars, or of splits that hold tars")
@@ -51,6 +54,7 @@ def _build(arguments: argparse.Namespace) -> None:
     from rich.progress import MofNCompleteColumn, Progress
 
     from aedist.shards.build import build
+    from aedist.shards.parts import parse_part
     from aedist.shards.recipe import read_recipe
     from aedist.tracking.console import speaker
 
@@ -59,6 +63,7 @@ def _build(arguments: argparse.Namespace) -> None:
     workers = arguments.workers if arguments.workers is not None else _num_cores()
     if workers < 1:
         raise UserError(f"--workers: {workers} is refused: it should be 1 or more")
+    part = parse_part(arguments.part) if arguments.part is not None else None
     given = arguments.source.expanduser() if arguments.source else None
     console = open_console()
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
@@ -71,7 +76,8 @@ def _build(arguments: argparse.Namespace) -> None:
             bars.update(tasks[split], completed=done)
 
         try:
-            build(recipe, out, cache_folder(), speaker(console), given, workers=workers, progress=progress)
+            say = speaker(console)
+            build(recipe, out, cache_folder(), say, given, part=part, workers=workers, progress=progress)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"{out}: stopped; run the same command again to go on: the shards that are done are kept"

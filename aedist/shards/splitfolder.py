@@ -16,7 +16,7 @@ from aedist.routes import Say
 from aedist.shards.index import INDEX_NAME, Index, check_present, read_index, write_index
 from aedist.shards.recipe import Recipe
 from aedist.shards.samples import Described
-from aedist.shards.write import Written, remove_notes, written_before
+from aedist.shards.write import Written, prove_shard, remove_notes
 from aedist.whole import write_whole
 
 RECORD_NAME = "recipe.json"
@@ -57,7 +57,7 @@ def is_finished(folder: Path, recipe: Recipe, split: str, say: Say) -> bool:
             f"{folder}: is there, and no build made it (it holds no {RECORD_NAME} of one); move it away, or build into "
             f"another folder"
         )
-    if {name: value for name, value in record.items() if name != _FOUND} != record_of(recipe, split):
+    if _without_found(record) != record_of(recipe, split):
         raise UserError(
             f"{folder}: is there, and this recipe did not make it; remove the folder, or build into another"
         )
@@ -90,8 +90,8 @@ def refuse_other_originals(folder: Path, samples: Described) -> None:
 def begin(part: Path, record: Mapping[str, Any], shards: Iterable[Path], say: Say) -> dict[Path, Written]:
     """Open the folder in which a split is made, and give the shards that a build of the same plan finished in it."""
     kept: dict[Path, Written] = {}
-    if part.exists() and _read_record(part / _PLAN_NAME) == json.loads(json.dumps(record)):
-        kept = {path: written for path in shards if (written := written_before(path)) is not None}
+    if part.exists() and _read_record(part / _PLAN_NAME) == _as_read(record):
+        kept = {path: written for path in shards if (written := prove_shard(path)) is not None}
         say(f"{part}: of a build that was stopped: {len(kept)} shards are right and are kept")
     elif part.exists():
         say(f"{part}: of a build that was stopped, of another recipe or other originals: begun again")
@@ -99,6 +99,25 @@ def begin(part: Path, record: Mapping[str, Any], shards: Iterable[Path], say: Sa
     part.mkdir(parents=True, exist_ok=True)
     write_whole(part / _PLAN_NAME, json.dumps(record))
     return kept
+
+
+def join(part: Path, record: Mapping[str, Any]) -> None:
+    """Open the folder in which several builds make one split together.
+
+    Raises:
+        UserError: if what is there is of another split, by recipe or originals; that may be other parts' work.
+    """
+    if part.exists():
+        before, ours = _read_record(part / _PLAN_NAME), _as_read(record)
+        if before != ours and (before or any(part.glob("*.tar"))):
+            differ = [name for name in ours.keys() | before.keys() if before.get(name) != ours.get(name)]
+            named = ", ".join("originals" if name == _FOUND else name for name in sorted(differ))
+            raise UserError(
+                f"{part}: was begun with another recipe or other originals (by {named}); give all parts the same, or "
+                f"remove the folder to begin again"
+            )
+    part.mkdir(parents=True, exist_ok=True)
+    write_whole(part / _PLAN_NAME, json.dumps(record))
 
 
 def finish(part: Path, folder: Path, record: Mapping[str, Any], samples: Described, index: Index) -> None:
@@ -110,8 +129,31 @@ def finish(part: Path, folder: Path, record: Mapping[str, Any], samples: Describ
         write_whole(part / FILES_NAME, names)
     write_whole(part / RECORD_NAME, json.dumps(record, indent=1) + "\n")
     write_index(part, index)
+    _put(part, folder)
+
+
+def put_if_described(part: Path, folder: Path, record: Mapping[str, Any], say: Say) -> bool:
+    """Put a split into its place whose index was written already when its build was stopped. Whether there was one."""
+    if not (part / INDEX_NAME).is_file():
+        return False
+    before = _read_record(part / RECORD_NAME)
+    found, found_before = record.get(_FOUND, {}), before.get(_FOUND, {})
+    if _without_found(before) != _without_found(_as_read(record)) or found_before.get("listing") != found.get(
+        "listing"
+    ):
+        return False
+    try:
+        check_present(part, read_index(part))
+    except UserError:
+        return False
+    _put(part, folder)
+    say(f"{folder}: of a build that was stopped at its very end: finished")
+    return True
+
+
+def _put(part: Path, folder: Path) -> None:
     remove_notes(part)
-    (part / _PLAN_NAME).unlink()
+    (part / _PLAN_NAME).unlink(missing_ok=True)
     if folder.exists():  # ours, and damaged: see is_finished
         (folder / INDEX_NAME).unlink(missing_ok=True)
         shutil.rmtree(folder)
@@ -125,9 +167,10 @@ def with_unreadable(record: Mapping[str, Any], unreadable: Mapping[str, str]) ->
     return {**record, _FOUND: {**found, "num_unreadable": len(listed), "unreadable": listed}}
 
 
-def refuse_foreign(folder: Path, allowed: set[str], what: str) -> None:
-    """Refuse a folder that holds what did not come from here."""
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in allowed) if folder.exists() else []
+def refuse_foreign(folder: Path, allowed: set[str], what: str, start: str | None = None) -> None:
+    """Refuse a folder that holds what did not come from here; what begins with ``start`` did."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    foreign = [name for name in names if name not in allowed and not (start and name.startswith(start))]
     if foreign:
         raise UserError(
             f"{folder / foreign[0]}: is not {what} of this data set; move it away, or build into another folder"
@@ -141,6 +184,15 @@ def _read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _without_found(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != _FOUND}
+
+
+def _as_read(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it comes back from its file."""
+    return json.loads(json.dumps(record))
 
 
 def _one_line(name: str) -> str:

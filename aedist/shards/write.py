@@ -79,11 +79,33 @@ def write_shard(samples: Samples, expected: Expected, job: tuple[Path, Sequence[
     return written
 
 
-def written_before(path: Path) -> Written | None:
-    """The shard at ``path`` if a build that was stopped had finished it, every byte compared; else None.
+def prove_shard(path: Path, tick: Tick | None = None, *, with_unreadable: bool = False) -> Written | None:
+    """The shard at ``path`` if an earlier build had finished it, every byte compared; else None.
 
-    One that lacks originals which could not be read is not taken: they may have been mended since.
+    Unless ``with_unreadable`` says so, one that lacks originals which could not be read is not taken: they may have
+    been mended since. (``tick`` is for workers, and told nothing.)
     """
+    del tick
+    written = _noted(path)
+    if written is None or (written.unreadable and not with_unreadable):
+        return None
+    try:
+        found = describe_bytes(path)
+    except OSError:
+        return None
+    return written if found == (written.shard.bytes, written.shard.sha256, written.shard.crc32_per_mib) else None
+
+
+def is_noted(path: Path, *, with_unreadable: bool = False) -> bool:
+    """Whether the shard at ``path`` is there by its note and its length, without a look at its bytes."""
+    written = _noted(path)
+    if written is None or (written.unreadable and not with_unreadable):
+        return False
+    return path.is_file() and path.stat().st_size == written.shard.bytes
+
+
+def _noted(path: Path) -> Written | None:
+    """What the note beside a shard says of it."""
     try:
         record = json.loads(_note_path(path).read_text(encoding="utf-8"))
         shard = record["shard"]
@@ -92,13 +114,9 @@ def written_before(path: Path) -> Written | None:
             name: kind if isinstance(kind, str) else tuple(kind) for name, kind in record["attributes"].items()
         }
         unreadable = tuple((str(name), str(reason)) for name, reason in record["unreadable"])
-        if shard.file != path.name or describe_bytes(path) != (shard.bytes, shard.sha256, shard.crc32_per_mib):
-            return None
-        if unreadable:
-            return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Written(shard, attributes, unreadable)
+    return Written(shard, attributes, unreadable) if shard.file == path.name else None
 
 
 def remove_notes(folder: Path) -> None:
