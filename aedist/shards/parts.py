@@ -94,10 +94,10 @@ def tell_part(part: Part, wrote: int, say: Say, there: int = 0, total: int = 0, 
     if not lacking:
         say(f"{part}: wrote {wrote:,} shards; all {f'{total:,} ' if total else ''}are there: the data set is finished")
         return
-    named = ", ".join(map(str, lacking[:_MOST_NAMED]))
+    named = f"part{'s' * (len(lacking) > 1)} {', '.join(map(str, lacking[:_MOST_NAMED]))}"
     more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
     say(
-        f"{part}: wrote {wrote:,} shards; {there:,} of {total:,} are there, the others are for part {named}{more} to "
+        f"{part}: wrote {wrote:,} shards; {there:,} of {total:,} are there, the others are for {named}{more} to "
         f"write; whichever writes the last one finishes the data set"
     )
 
