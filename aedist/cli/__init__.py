@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from aedist.cli import explore, models, runs, shards
+from aedist.cli import doctor, explore, models, runs, shards
 from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Fault, FoundByOne, Interrupted, ToldByRankZero, UserError
 
 
@@ -79,6 +79,6 @@ def _parser() -> argparse.ArgumentParser:
         "checkpointed, start again; 1 a fault.",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for kind in (shards, runs, explore, models):
+    for kind in (shards, runs, explore, models, doctor):
         kind.add_verbs(verbs)
     return parser
