@@ -171,6 +171,15 @@ class Track(Section):
     project: str = key("aedist", "The W&B project.", placement=True)
     group: str | None = key(None, "The W&B group.", placement=True)
     tags: tuple[str, ...] = key((), "The W&B tags.", strict=False, placement=True)
+    id: str | None = key(
+        None,
+        "The W&B run's id, where a sweep's agent gives one; left out, the run's own.",
+        placement=True,
+        pattern="^[A-Za-z0-9_-]{1,64}$",
+    )
+    artifacts: Literal["none", "model", "all"] = key(
+        "none", "What W&B keeps at the end: nothing, the exported model, or the checkpoints too.", placement=True
+    )
 
 
 class Config(Section):

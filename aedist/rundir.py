@@ -48,6 +48,11 @@ class RunDir:
         return self.path / "environment.json"
 
     @property
+    def lock(self) -> Path:
+        """What whoever trains in it holds."""
+        return self.path / _LOCK
+
+    @property
     def metrics(self) -> Path:
         """One JSON record a line."""
         return self.path / "metrics.jsonl"
@@ -132,7 +137,7 @@ def claim(run: RunDir, config: Config) -> Hold:
             )
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        lock = hold(run.path / _LOCK)
+        lock = hold(run.lock)
     except OSError as error:
         raise UserError(f"run.dir: {run.path} cannot be written ({error.strerror}); name another folder") from error
     except Held as holder:
@@ -169,6 +174,8 @@ class Start:
     """The text of ``quarantine.json``, where there is to be one."""
     job: Mapping[str, str] = field(default_factory=dict[str, str])
     """The scheduler's job, where one started it: id, restarts, nodes."""
+    run_id: str | None = None
+    """The id in the checkpoint that it goes on from, for a run that has lost its record."""
 
 
 def check_data(run: RunDir, *indices: Index) -> None:
@@ -203,7 +210,12 @@ def begin_attempt(run: RunDir, config: Config, start: Start) -> dict[str, Any]:
         "classes": list(index.classes),
         "image_shape": list(index.image_shape),
     }
-    record: dict[str, Any] = {"run_id": uuid.uuid4().hex[:12], "data": data, "model": start.model, "attempts": []}
+    record: dict[str, Any] = {
+        "run_id": start.run_id or uuid.uuid4().hex[:12],
+        "data": data,
+        "model": start.model,
+        "attempts": [],
+    }
     record["fingerprints"] = {split.split: split.fingerprint for split in (start.trained, start.evaluated)}
     if run.environment.exists():
         record = read_environment(run)

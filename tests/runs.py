@@ -13,7 +13,7 @@ from aedist.data.plan import Plan, make_plan
 from aedist.shards.index import read_index
 from aedist.training.ledger import Attempt, read_ledger
 
-TIMES = {"images_per_second", "data_wait", "seconds", "attempt"}
+TIMES = {"images_per_second", "data_wait", "memory_bytes", "ranks", "seconds", "attempt"}
 
 
 def last_checkpoint(run: Path) -> Path:

@@ -15,7 +15,7 @@ from aedist.modelconfig import model_options
 
 REPOSITORY = Path(__file__).parent.parent
 BASE = "data: {shards: s}\nmodel: {kind: mlp}\n"
-CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.yaml") if not path.name.startswith("sweep_"))
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -459,14 +459,14 @@ OTHER_VALUES: dict[str, object] = {
     "evaluate.split": "all", "evaluate.images": 3, "evaluate.batch": 3, "evaluate.in_training": "networks",
     "evaluate.fid_images": 3, "evaluate.fit_images": 3, "evaluate.lpips_net": "vgg",
     "track.wandb": "online", "track.project": "x",
-    "track.group": "x", "track.tags": ("x",),
+    "track.group": "x", "track.tags": ("x",), "track.id": "x", "track.artifacts": "all",
 }  # fmt: skip
 PLACEMENT = {
     *("run.dir", "data.shards", "data.mode", "data.workers", "data.memory"),
     *("data.cache", "data.cache_bytes", "data.stall_seconds"),
     *("train.fuse_rounds", "train.log_every", "train.checkpoint_every", "train.keep_last"),
     *("train.max_minutes", "train.stall_minutes"),
-    *("track.wandb", "track.project", "track.group", "track.tags"),
+    *("track.wandb", "track.project", "track.group", "track.tags", "track.id", "track.artifacts"),
 }
 ONE_VALUE = {
     "model.kind",

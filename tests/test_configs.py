@@ -14,7 +14,8 @@ from processes import run
 from runs import assert_ledger_is_exact, records
 from samples import write_split
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parent.parent / "configs"
+CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswith("sweep_"))
 SHAPES = {
     "mnist": (28, 28, 1),
     "tinyimagenet": (64, 64, 3),

@@ -20,8 +20,8 @@ class Fellows:
 
     device = torch.device("cpu")
 
-    def __init__(self, others: list[Tensor]) -> None:
-        self.others, self.own = others, torch.empty(0)
+    def __init__(self, others: list[Tensor], rank: int = 0, world: int = 1) -> None:
+        self.others, self.own, self.rank, self.world = others, torch.empty(0), rank, world
 
     def add_on_hosts(self, tensor: Tensor) -> None:
         self.own = tensor.clone()
@@ -45,12 +45,15 @@ def fill(place: Fellows, rank: int, world: int) -> Window:
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_every_process_drains_the_same_whole_table(world: int) -> None:
-    lone = [Fellows([]) for _ in range(world)]
+    lone = [Fellows([], rank, world) for rank in range(world)]
     for rank, place in enumerate(lone):
         fill(place, rank, world).drain()
     for rank in range(world):
         others = [place.own for number, place in enumerate(lone) if number != rank]
-        drained = fill(Fellows(others), rank, world).drain()
+        drained = fill(Fellows(others, rank, world), rank, world).drain()
+        ran = [one.micro_batches for one in drained.processes]
+        assert ran == [STEPS * len(range(rank, NUM_MICRO, world)) for rank in range(world)]
+        assert all(one.memory_bytes > 2**20 and one.seconds > 0 for one in drained.processes)
         for step in range(STEPS):
             for slot in range(NUM_MICRO):
                 assert drained.terms[step, slot].tolist() == value(step, slot).double().tolist()
@@ -73,7 +76,7 @@ def test_a_drained_window_is_empty_and_holds_only_the_steps_that_were(monkeypatc
 def test_steps_with_a_number_that_is_not_finite_are_named_and_left_out() -> None:
     terms = np.ones((4, 3, 2))
     terms[1, 2, 0], terms[3, 0, 1], terms[3, 1, 1] = np.nan, np.inf, -np.inf
-    drained = Drained(terms, (), 1.0, 0.0)
+    drained = Drained(terms, (), ())
     assert drained.bad() == [(1, 2, 0), (3, 0, 1), (3, 1, 1)]
     np.testing.assert_array_equal(drained.good, np.ones((2, 3, 2)))
 
@@ -87,10 +90,10 @@ def test_times_count_steps_and_waiting_but_not_evaluations(monkeypatch: pytest.M
         clock.now += 3.0
         window.end_step(1.25)
     first = window.drain()
-    assert (first.busy_seconds, first.waited_seconds) == (6.0, 2.5)
+    assert (first.processes[0].seconds, first.processes[0].waited_seconds) == (6.0, 2.5)
     clock.now += 50.0
     window.away(50.0)
     clock.now += 2.0
     window.end_step(0.5)
     second = window.drain()
-    assert (second.busy_seconds, second.waited_seconds) == (2.0, 0.5)
+    assert (second.processes[0].seconds, second.processes[0].waited_seconds) == (2.0, 0.5)

@@ -4,13 +4,13 @@ The lines of ``metrics.jsonl`` are in the order of steps and of the training alo
 checkpoint, so it has a history of its own, ``evaluation/evaluations.jsonl``, a line each time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from aedist.tracking.apart import wandb_of_run
 from aedist.tracking.jsonl import JsonLines
+from aedist.tracking.synced import sync_line
 from aedist.tracking.tracker import Record, Tracker
-from aedist.tracking.wandb import wandb_of_run
 from aedist.trained import Trained
 
 _ANY_STEP = 2**63
@@ -36,14 +36,15 @@ def summary_of(record: Mapping[str, Any]) -> Record:
     }
 
 
-def log(trained: Trained, record: Mapping[str, Any], pictures: Sequence[Path], say: Callable[[str], None]) -> None:
+def log(trained: Trained, record: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """Tell every tracker of an evaluation, on rank zero."""
-    run = trained.run
-    summary = summary_of(record)
+    config, run = trained.config, trained.run
     history = JsonLines(run.evaluation / "evaluations.jsonl", _ANY_STEP)
-    wandb_sink = wandb_of_run(trained.config, run.path, record["run_id"], say)
-    tracker = Tracker([history, wandb_sink] if wandb_sink else [history])
-    tracker.record(summary)
-    for path in pictures:
-        tracker.picture(f"evaluation/{path.stem}", path, summary)
-    tracker.close(0)
+    Tracker([history]).record(summary_of(record))
+    history.close(0)
+    wandb_process = wandb_of_run(config, run, say, "evaluate")  # it reads the line that is there now
+    if wandb_process is not None:
+        wandb_process.close(0)
+        line = sync_line(run, config)
+        if line is not None:
+            say(line)

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from aedist.asked import Asked
 from aedist.errors import UserError
+from aedist.evaluation.examples import write_examples
 from aedist.evaluation.job import Job, Measured, facts_of_place, measure_all, plan_job
 from aedist.evaluation.log import log
 from aedist.evaluation.pictures.gallery import draw_pictures
@@ -98,14 +99,15 @@ def _finish(job: Job, measured: Measured) -> Path:
     folder = job.trained.run.evaluation
     record = make_record(job, measured)
     with job.costs.of("pictures"):
-        pictures = draw_pictures(job, measured)
+        draw_pictures(job, measured)
+        write_examples(job, measured)
     path = folder / "comprehensive_evaluation.json"
     write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")  # where it is, everything is
     costs = job.costs.facts() | facts_of_place(job)
     costs |= {"host": socket.gethostname(), "threads": torch.get_num_threads()}
     costs |= {"versions": {name: version(name) for name in _VERSIONS}}
     write_whole(folder / "costs.json", json.dumps(costs, indent=1) + "\n")
-    log(job.trained, record, pictures, job.say)
+    log(job.trained, record, job.say)
     for line in in_words(record):
         job.say(line)
     return path

@@ -1,12 +1,15 @@
 """``metrics.jsonl``: the truth about a run, one JSON object a line, in the order of steps.
 
-When a run resumes at a step, records of later steps are taken out first: those steps are done again. Numbers
-that JSON cannot hold are null.
+A record reaches the operating system at once, and so outlives the process whatever ends it. It is on the disk, and so
+outlives the machine, with the next evaluation, the next checkpoint or the next record after half a minute, whichever
+comes first. When a run resumes at a step, records of later steps are taken out first: those steps are done again.
+Numbers that JSON cannot hold are null.
 """
 
 import json
 import math
 import os
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ from typing import Any
 from aedist.errors import CannotWrite
 from aedist.tracking.tracker import Record
 
+_SYNC_SECONDS = 30.0
+
 
 class JsonLines:
-    """Appends to the file; every record reaches the operating system at once, the disk at ``sync``."""
+    """Appends to the file."""
 
     def __init__(self, path: Path, from_step: int, *, owes_evaluation: bool = False) -> None:
         """``from_step``: the step the run (re)starts at; records of later steps are taken out.
@@ -25,11 +30,14 @@ class JsonLines:
         """
         keep_until(path, from_step, owes_evaluation=owes_evaluation)
         self._file = path.open("a", encoding="utf-8")
+        self._synced = time.monotonic()
 
     def record(self, record: Record) -> None:
         with self._told():
             self._file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
             self._file.flush()
+        if record.get("kind") == "evaluation" or time.monotonic() - self._synced > _SYNC_SECONDS:
+            self.sync()
 
     def picture(self, name: str, path: Path, record: Record) -> None:
         """Pictures are files of their own."""
@@ -37,6 +45,7 @@ class JsonLines:
     def sync(self) -> None:
         with self._told():
             os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def close(self, exit_code: int) -> None:
         with self._told():

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import torch
@@ -176,8 +177,7 @@ def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> Non
     for step in good:
         for name, value in zip(names, (step.sum(axis=0) * plan.micro).tolist(), strict=True):
             progress.epoch_sums[name] = progress.epoch_sums.get(name, 0.0) + value
-    progress.epoch_seconds += drained.busy_seconds
-    images = len(drained.terms) * plan.images_per_step
+    progress.epoch_seconds += drained.processes[0].seconds
     run.tracker.record(
         {
             "kind": "train",
@@ -189,10 +189,28 @@ def _log(run: Parts, drained: Drained, gradient_norm: float, rate: float) -> Non
             "learning_rate": rate,
             "gradient_norm": gradient_norm,
             "skipped_steps": progress.skipped_steps,
-            "images_per_second": images / max(drained.busy_seconds, 1e-9),
-            "data_wait": drained.waited_seconds / max(drained.busy_seconds, 1e-9),
+            **_speeds(drained, plan),
         }
     )
+
+
+def _speeds(drained: Drained, plan: Plan) -> dict[str, Any]:
+    """How fast the steps of a window were, by rank zero's clock, and what each process tells of itself."""
+    images, seconds = len(drained.terms) * plan.images_per_step, max(drained.processes[0].seconds, 1e-9)
+    ranks = [
+        {
+            "images_per_second": one.micro_batches * plan.micro / max(one.seconds, 1e-9),
+            "data_wait": one.waited_seconds / max(one.seconds, 1e-9),
+            "memory_bytes": one.memory_bytes,
+        }
+        for one in drained.processes
+    ]
+    return {
+        "images_per_second": images / seconds,
+        "data_wait": ranks[0]["data_wait"],
+        "memory_bytes": max(one.memory_bytes for one in drained.processes),
+        "ranks": {name: [one[name] for one in ranks] for name in ranks[0]},
+    }
 
 
 def _log_epoch(run: Parts) -> None:

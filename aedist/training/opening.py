@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -114,13 +115,16 @@ def open_run(
             f"train.epochs, train.steps: the run is to end after step {last_step:,}, but {run.path} is at step "
             f"{step:,} already; name another run.dir for a shorter run"
         )
-    owes_evaluation = checkpoint is not None and read_numbers(checkpoint)["progress"].get("owes_evaluation", False)
+    numbers: dict[str, Any] = read_numbers(checkpoint) if checkpoint else {"progress": {}}
+    owes_evaluation = numbers["progress"].get("owes_evaluation", False)
     is_finished = step == last_step and not owes_evaluation
     if is_finished:
         record = read_environment(run)
     else:
         model = {"kind": config.model.kind, "parameters": count_parameters(state.model)}
         told = spell(quarantine) if quarantine is not None else None
-        start = Start(trained, evaluated, model, step, place.world, place.device.type, told, job or {})
+        start = Start(
+            trained, evaluated, model, step, place.world, place.device.type, told, job or {}, numbers.get("run_id")
+        )
         record = begin_attempt(run, config, start)
     return Opening(checkpoint, len(record["attempts"]), record["run_id"], is_finished), lock

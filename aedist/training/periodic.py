@@ -21,17 +21,18 @@ from aedist.data.loader import Split
 from aedist.data.plan import Plan
 from aedist.data.store import ShardStore
 from aedist.errors import LeftOut
-from aedist.evaluation.gather import EvaluationPlan
+from aedist.evaluation.gather import EvaluationPlan, Rows
 from aedist.evaluation.measures.distances import compare
 from aedist.evaluation.networks import Networks, features, lpips_metric, open_networks, plan_of_features
 from aedist.evaluation.pictures.showcase import classes_in_turn, prior_samples, reconstructions
-from aedist.evaluation.run import Batches, Measure, evaluate, pixel_metrics, rates, read_batches
+from aedist.evaluation.run import Batches, Measure, Seen, evaluate, pixel_metrics, rates, read_batches
 from aedist.models.output import is_variational
 from aedist.noise import keyed_normal
 from aedist.pictures import save_picture
 from aedist.place import Place
 from aedist.rundir import RunDir
 from aedist.tracking.tracker import Record, Tracker
+from aedist.training.histograms import histograms
 from aedist.training.state import TrainState
 
 _SHOWN = 3  # what a key is for
@@ -72,7 +73,9 @@ class PeriodicEvaluation:
     ) -> None:
         self._split, self._plan, self._place, self._state = split, plan, place, state
         self._tracker, self._run, self._seed, self._is_asked = tracker, run, config.run.seed, is_asked
-        self._measures: list[Measure] = [pixel_metrics, rates]
+        self._latent: Tensor | None = None
+        """Encodings of this process's first batch, in the evaluation under way."""
+        self._measures: list[Measure] = [pixel_metrics, rates, self._note_latent]
         if networks is not None and networks.lpips is not None:
             self._measures.append(lpips_metric(networks.lpips, config.evaluate.lpips_net))
         self._inception = networks.inception if networks is not None else None
@@ -111,6 +114,7 @@ class PeriodicEvaluation:
                 "num_images": self._evaluation.num_images,
                 "metrics": means,
                 "best": is_best,
+                "histograms": histograms(self._state, self._latent),
             }
             self._tracker.record(record)
             self._draw(record)
@@ -118,7 +122,7 @@ class PeriodicEvaluation:
 
     def _means(self) -> dict[str, float | None]:
         """The mean of each metric, the same on every process; None where it is not a number."""
-        model, place = self._state.usable, self._place
+        model, place, self._latent = self._state.usable, self._place, None
         batches = self._kept or read_batches(self._split, self._evaluation, place, self._workers)
         if self._keep and self._kept is None:
             batches = self._keeping(batches)
@@ -136,6 +140,11 @@ class PeriodicEvaluation:
             return means
 
         return place.from_rank_zero(reduce)
+
+    def _note_latent(self, seen: Seen) -> Rows:
+        if self._latent is None:
+            self._latent = seen.output.latent
+        return {}
 
     def _until_asked(self, batches: Batches) -> Batches:
         for batch in batches:

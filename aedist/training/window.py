@@ -1,4 +1,4 @@
-"""The steps since the last record: their terms, kept on the device until somebody asks, and their time.
+"""The steps since the last record: their terms, kept on the device until somebody asks, and what each process spent.
 
 Each process writes the terms of its micro-batches into its own places of a table that is zero elsewhere; the sum
 over processes is then the whole table, exactly, and everything reduced from it is the same for any number of
@@ -7,7 +7,7 @@ processes. Nothing waits for the device between two records.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,6 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedist.place import Place
+from aedist.tracking.memory import own_bytes
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process spent on a window."""
+
+    seconds: float
+    """On its steps, without what came between them, such as an evaluation."""
+    waited_seconds: float
+    """Of these, waiting for data."""
+    micro_batches: int
+    """That it ran."""
+    memory_bytes: int
+    """The most that the allocator took of a GPU until now; on a CPU, what the process has in memory now."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +40,8 @@ class Drained:
     """(steps, M, T): each term's mean over the images of each micro-batch."""
     skipped: tuple[int, ...]
     """The steps, by their place in the window, whose update was left out."""
-    busy_seconds: float
-    waited_seconds: float
+    processes: tuple[Spent, ...]
+    """By rank."""
 
     @property
     def good_steps(self) -> list[int]:
@@ -52,6 +67,7 @@ class Window:
         self._table = torch.zeros(capacity, num_micro, num_terms, dtype=torch.float64, device=place.device)
         self.steps = 0
         self._skipped: list[int] = []
+        self._micro_batches = 0
         self._waited_seconds = 0.0
         self._away_seconds = 0.0
         self._since = time.monotonic()
@@ -60,6 +76,7 @@ class Window:
         """Note the terms (len(slots), T) of some micro-batches of the current step."""
         for slot, values in zip(slots, terms, strict=True):
             self._table[self.steps, slot] = values
+        self._micro_batches += len(slots)
 
     def end_step(self, waited_seconds: float, *, skipped: bool = False) -> None:
         """The current step is over; it waited so long for data; whether its update was left out."""
@@ -73,13 +90,26 @@ class Window:
         self._away_seconds += seconds
 
     def drain(self) -> Drained:
-        """What the window held, the same on every process but for the times; it is empty afterwards."""
+        """What the window held, the same on every process; it is empty afterwards."""
         table = self._table[: self.steps].to("cpu", copy=True)
-        self._place.add_on_hosts(table)
         now = time.monotonic()
-        busy_seconds = now - self._since - self._away_seconds
-        drained = Drained(table.numpy(), tuple(self._skipped), busy_seconds, self._waited_seconds)
+        spent = torch.zeros(self._place.world, len(fields(Spent)), dtype=torch.float64)
+        seconds = now - self._since - self._away_seconds
+        own = (seconds, self._waited_seconds, self._micro_batches, _memory_bytes(self._place.device))
+        spent[self._place.rank] = torch.tensor(own, dtype=torch.float64)
+        everything = torch.cat([table.flatten(), spent.flatten()])
+        self._place.add_on_hosts(everything)
+        terms, spent_n4 = everything[: table.numel()].view_as(table), everything[table.numel() :].view_as(spent)
+        processes = tuple(Spent(one[0], one[1], int(one[2]), int(one[3])) for one in spent_n4.tolist())
+        drained = Drained(terms.numpy(), tuple(self._skipped), processes)
         self._table.zero_()
         self._skipped.clear()
-        self.steps, self._waited_seconds, self._away_seconds, self._since = 0, 0.0, 0.0, now
+        self.steps, self._micro_batches = 0, 0
+        self._waited_seconds, self._away_seconds, self._since = 0.0, 0.0, now
         return drained
+
+
+def _memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    return own_bytes() or 0

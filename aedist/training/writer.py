@@ -37,7 +37,10 @@ class CheckpointWriter:
         tracker: Tracker,
         place: Place,
         say: Callable[[str], None],
+        run_id: str | None = None,
     ) -> None:
+        """``run_id`` is kept in every checkpoint: whoever goes on from it goes on with that run."""
+        self._facts = {} if run_id is None else {"run_id": run_id}
         self._folder, self._keep_last = folder, keep_last
         self._state, self._ledger, self._tracker, self._place, self._say = state, ledger, tracker, place, say
         self._newest = state.progress.step
@@ -58,7 +61,7 @@ class CheckpointWriter:
         progress = self._state.progress
         self._under_way = progress.step, (progress.best_step, progress.best_value)
         if self._place.is_zero:
-            what = (progress.step, self._state.tensors(), self._state.numbers(), progress.best_step)
+            what = (progress.step, self._state.tensors(), self._state.numbers() | self._facts, progress.best_step)
             self._thread = Thread(target=self._write, args=what, name="checkpoint")
             self._thread.start()
 
