@@ -304,6 +304,20 @@ def test_sync_refuses_what_it_cannot_do(tmp_path: Path, monkeypatch: pytest.Monk
         sync_run(run.folder, lambda _: None)
 
 
+def test_the_run_of_a_sweep_has_the_id_that_its_agent_gave(
+    tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep-1")
+    monkeypatch.setenv("WANDB_RUN_ID", "agent-1")
+    run, told = make_run(tmp_path / "run", wandb="online", id="agent-1"), list[str]()
+    run.add(train(2), evaluation(2, 0.5))
+    start(run, told).close(0)
+    assert list(server.runs) == ["agent-1"]
+    assert server.runs["agent-1"].facts["sweep"] == "sweep-1"
+    assert server.runs["agent-1"].summary["best/mse"] == {"min": 0.5}, "by which a sweep goes"
+    assert told == []
+
+
 # a W&B that is not well
 
 

@@ -101,7 +101,7 @@ SWEEPS = sorted(Path(__file__).parents[1].glob("configs/sweep_*.yaml"))
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda one: one.stem)
-def test_a_sweep_is_one_that_w_and_b_takes_and_its_agents_run(
+def test_what_the_agents_of_a_sweep_run_is_our_command_line(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command as the agent makes it, with one value of each parameter, names a configuration and its keys."""

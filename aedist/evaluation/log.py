@@ -7,6 +7,7 @@ checkpoint, so it has a history of its own, ``evaluation/evaluations.jsonl``, a 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aedist.lease import holder
 from aedist.tracking.apart import wandb_of_run
 from aedist.tracking.jsonl import JsonLines
 from aedist.tracking.synced import sync_line
@@ -42,6 +43,9 @@ def log(trained: Trained, record: Mapping[str, Any], say: Callable[[str], None])
     history = JsonLines(run.evaluation / "evaluations.jsonl", _ANY_STEP)
     Tracker([history]).record(summary_of(record))
     history.close(0)
+    if config.track.wandb != "disabled" and holder(run.lock) is not None:
+        say("W&B is told of this evaluation when the training that goes on here has ended: it is told by one at a time")
+        return
     wandb_process = wandb_of_run(config, run, say, "evaluate")  # it reads the line that is there now
     if wandb_process is not None:
         wandb_process.close(0)

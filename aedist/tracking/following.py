@@ -15,7 +15,6 @@ from typing import IO, Any
 
 from aedist.config import Config
 from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, UserError
-from aedist.lease import holder
 from aedist.rundir import RunDir
 from aedist.tracking.rows import Rows, Tail
 from aedist.tracking.synced import Told, begin_to_tell, write_told
@@ -76,7 +75,7 @@ def follow(folder: Path, asked_mode: str, task: str, starter: Starter) -> None:
             told = begin_to_tell(run)
             wandb_run = _open(run, config, mode, starter.process if task == "train" else None)
             starter.say(connected=True, mode=mode, url=wandb_run.url)
-            _tell(wandb_run, run, config, told, task, starter)
+            _tell(wandb_run, run, config, told, starter)
         except (NotDone, OSError, UserError) as error:
             if not has_complained:
                 starter.say(problem=" ".join(str(error).split())[:300])
@@ -93,7 +92,7 @@ def _open(run: RunDir, config: Config, mode: Any, training_process: int | None) 
     return open_wandb(mode, run.path, account, facts, finish_seconds=FINISH_SECONDS, training_process=training_process)
 
 
-def _tell(wandb_run: WandbRun, run: RunDir, config: Config, told: Told, task: str, starter: Starter) -> None:
+def _tell(wandb_run: WandbRun, run: RunDir, config: Config, told: Told, starter: Starter) -> None:
     """Tell everything until the run has ended, then finish."""
     older = offline_pieces(run, account_of(run, config))
     rows, tail = Rows(run.path), Tail(run.metrics)
@@ -111,9 +110,8 @@ def _tell(wandb_run: WandbRun, run: RunDir, config: Config, told: Told, task: st
     exit_code = EXIT_FAULT if starter.exit_code is None else starter.exit_code
     if exit_code == 0:
         tell_artifacts(wandb_run, run, config)
-    piece, is_online = wandb_run.piece, wandb_run.mode == "online"
+    piece, url, is_online = wandb_run.piece, wandb_run.url, wandb_run.mode == "online"
     wandb_run.finish(exit_code, interrupted=exit_code == EXIT_INTERRUPTED)
-    write_told(run, Told(is_online, evaluations, wandb_run.url))
-    if task == "train" or holder(run.lock) is None:  # else the run that is being trained writes into one of them
-        remove_pieces(older, but=piece)
+    write_told(run, Told(is_online, evaluations, url))
+    remove_pieces(older, but=piece)
     starter.say(done=True)

@@ -8,7 +8,7 @@ the steps strictly increase, whatever was offline, interrupted or lost.
 from collections.abc import Callable
 from pathlib import Path
 
-from aedist.errors import UserError
+from aedist.errors import CannotWrite, UserError
 from aedist.lease import holder
 from aedist.progress import now_and_then
 from aedist.rundir import find_run
@@ -48,8 +48,9 @@ def sync_run(folder: Path, say: Callable[[str], None]) -> list[str]:
         raise UserError(f"{folder}: is being trained by {trainer}, which tells W&B itself; sync it when that has ended")
     if not has_key():
         raise UserError("WANDB_API_KEY: is not set, and there is no login of W&B; set it, or run: wandb login")
-    account = account_of(run, config)
-    told, progress = begin_to_tell(run), now_and_then(say)
+    account, progress = account_of(run, config), now_and_then(say)
+    with CannotWrite.instead_of_os_errors(folder):
+        told = begin_to_tell(run)
     try:
         say(f"opening {account.project}/{account.id} in W&B")
         wandb_run = open_wandb("online", folder, account, facts_of(run, config), finish_seconds=_FINISH_SECONDS)

@@ -80,8 +80,8 @@ class WandbRun:
 
     @property
     def url(self) -> str | None:
-        """Where it can be looked at."""
-        return self._run.url
+        """Where it can be looked at, if it is online."""
+        return self._run.url if self.mode == "online" else None
 
     @property
     def piece(self) -> Path:
