@@ -79,7 +79,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
         _tell([*facts, *found, *troubles], as_json=arguments.json)
     elif troubles:
         for trouble in troubles:
-            print(f"aedist: {trouble.value}; {trouble.fix}", file=sys.stderr)
+            print(f"aedist: process {asked.rank}: {trouble.value}; {trouble.fix}", file=sys.stderr)
         sys.stderr.flush()
         time.sleep(_SECONDS_FOR_RANK_ZERO)  # a launcher ends all when one leaves so, and rank zero has more to say
         sys.exit(EXIT_FAULT)

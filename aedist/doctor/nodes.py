@@ -61,7 +61,7 @@ def judge_clocks(processes: Sequence[Process]) -> Finding:
     return Finding("machines", "clocks", f"{ahead} is {apart:.1f} s before {behind}", "look here", fix)
 
 
-def judge_gpus_of_processes(processes: Sequence[Process]) -> Finding | None:
+def judge_gpus_of_processes(group: str, processes: Sequence[Process]) -> Finding | None:
     """Whether each process has a GPU of its own; None where none has any."""
     holders = dict[str, list[int]]()
     for process in processes:
@@ -72,8 +72,8 @@ def judge_gpus_of_processes(processes: Sequence[Process]) -> Finding | None:
     if shared := [ranks for ranks in holders.values() if len(ranks) > 1]:
         ranks = ", ".join(map(str, shared[0]))
         fix = "start at most as many processes a machine as it has GPUs, and leave CUDA_VISIBLE_DEVICES to the launcher"
-        return Finding("machines", "a GPU each", f"process {ranks} have one and the same", "broken", fix)
-    return Finding("machines", "a GPU each", f"{len(holders)} GPUs for {len(processes)} processes")
+        return Finding(group, "a GPU each", f"process {ranks} have one and the same", "broken", fix)
+    return Finding(group, "a GPU each", f"{len(holders)} GPUs for {len(processes)} processes")
 
 
 def _is_of_one(present: Sequence[Finding], found: Mapping[str, Finding | None]) -> bool:
@@ -102,12 +102,14 @@ def _told_apart(name: str, found: Mapping[str, Finding | None]) -> list[Finding]
 
 
 def _worst_of_each(found: Mapping[str, Finding | None]) -> list[Finding]:
-    """One machine's finding for each verdict, the worst first."""
+    """One machine's finding for each verdict, the worst first, and how many more have that verdict."""
     rows = list[Finding]()
     for verdict in reversed(VERDICTS):
         having = {host: one for host, one in found.items() if one is not None and one.verdict == verdict}
         if having:
-            rows.append(replace(next(iter(having.values())), where=_name(list(having))))
+            host, finding = next(iter(having.items()))
+            others = f"; {len(having) - 1} more are like it" if len(having) > 1 else ""
+            rows.append(replace(finding, where=f"{host}{others}"))
     return rows
 
 

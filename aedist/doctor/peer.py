@@ -68,16 +68,16 @@ def take_part(
         place = _meet(asked, address, timedelta(seconds=patience_seconds), watch)
         watch.begin()
         processes, by_host = _gather(place, own)
-        found = _judge_processes(processes)
+        found, machines = _judge_processes(group, processes)
         if not any(finding.verdict == "broken" for finding in found):  # else NCCL does not begin
             found += prove(group, place, asked.world)
             watch.doing("times sums")
             found += judge_sums(group, time_sums(place), place.world)
             first_ranks = {process.host: process.rank for process in reversed(processes)}
-            found += judge_machines("machines", time_machines(place, first_ranks))
+            machines += judge_machines("machines", time_machines(place, first_ranks))
         place.wait_for_all()
         place.leave()
-    return Proof(by_host, found)
+    return Proof(by_host, [*found, *machines])
 
 
 def _meet(asked: Asked, address: Address | None, patience: timedelta, watch: Watch) -> Place:
@@ -101,14 +101,17 @@ def _gather(place: Place, own: Sequence[Finding]) -> tuple[list[Process], dict[s
     return [process for process, _ in told], by_host
 
 
-def _judge_processes(processes: Sequence[Process]) -> list[Finding]:
+def _judge_processes(group: str, processes: Sequence[Process]) -> tuple[list[Finding], list[Finding]]:
+    """Verdicts on how processes share machines, and on the machines."""
     by_host = dict[str, list[Process]]()
     for process in processes:
         by_host.setdefault(process.host, []).append(process)
-    sharing = [replace(judge_sharing([p.cores for p in of_host]), where=host) for host, of_host in by_host.items()]
-    bad = [finding for finding in sharing if finding.verdict != "good"]
-    found = bad or [replace(sharing[0], where="")]
-    gpus = judge_gpus_of_processes(processes)
+    sharing = [
+        replace(judge_sharing(group, [process.cores for process in of_host]), where=host)
+        for host, of_host in by_host.items()
+    ]
+    found = [finding for finding in sharing if finding.verdict != "good"] or [replace(sharing[0], where="")]
+    gpus = judge_gpus_of_processes(group, processes)
     if gpus is not None:
         found.append(gpus)
-    return [*found, judge_clocks(processes)] if len(by_host) > 1 else found
+    return found, [judge_clocks(processes)] if len(by_host) > 1 else []

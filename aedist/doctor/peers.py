@@ -49,7 +49,8 @@ class Peer:
         said = said.replace(" (train.stall_minutes)", "").strip()[:_LONGEST_LINE]
         if code < 0:
             return f"process {self.rank} was ended by {_signal(-code)}{f' ({said})' if said else ''}"
-        return f"process {self.rank}: {said or f'exit code {code}'}"
+        said = said or f"exit code {code}"
+        return said if said.startswith("process ") else f"process {self.rank}: {said}"
 
 
 def environments(world: int, base: Mapping[str, str], *, gpus: bool) -> list[dict[str, str]]:
@@ -94,8 +95,9 @@ def run_peers(
                 peer.process.kill()
                 peer.process.wait()
         troubles = [f"process {peer.rank} did not end in time and was killed" for peer in late]
-        troubles += [line for peer in peers if peer not in late and (line := peer.trouble()) is not None]
-        findings = [Finding(group, "what became of them", line, "broken", advice(line)) for line in troubles]
+        told = [line for peer in peers if peer not in late and (line := peer.trouble()) is not None]
+        told.sort(key=lambda line: "was ended by" not in line)  # causes before what they led to
+        findings = [_judge(group, line) for line in dict.fromkeys(troubles + told)]
         proof = _proof(peers[0])
         if first_rank == 0 and proof is None and not findings:
             fix = "see that sitecustomize or the like prints nothing at the end of Python"
@@ -124,6 +126,12 @@ def advice(trouble: str) -> str:
         if re.search(pattern, trouble):
             return words
     return "mend what the line says, and run aedist doctor again"
+
+
+def _judge(group: str, trouble: str) -> Finding:
+    """A failed process as a finding; what its line says to do is the fix."""
+    value, see, fix = trouble.partition("; see ")
+    return Finding(group, "what became of them", value, "broken", f"see {fix}" if see else advice(trouble))
 
 
 def _start(command: Sequence[str], environment: Mapping[str, str], rank: int, folder: Path) -> Peer:

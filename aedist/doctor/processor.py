@@ -84,18 +84,19 @@ def judge_processor(read: Processor) -> list[Finding]:
     ]
 
 
-def judge_sharing(cores_by_process: Sequence[tuple[int, ...]]) -> Finding:
+def judge_sharing(group: str, cores_by_process: Sequence[tuple[int, ...]]) -> Finding:
     """Whether the processes of one machine have enough cores among them.
 
     Args:
+        group: what the finding is to stand under.
         cores_by_process: of each process, the numbers of the cores that it is bound to.
     """
     together = {core for cores in cores_by_process for core in cores}
     value = f"{len(cores_by_process)} processes on {len(together)} cores"
     if len(together) >= len(cores_by_process):
-        return Finding(_GROUP, "processes and cores", value)
+        return Finding(group, "cores", value)
     fix = "give each process cores of its own: --cpus-per-task (srun -c), or fewer processes a machine"
-    return Finding(_GROUP, "processes and cores", value, "look here", fix)
+    return Finding(group, "cores", value, "look here", fix)
 
 
 def _judge_cores(read: Processor) -> Finding:
