@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from aedist.cli import main
-from aedist.doctor.accelerators import GPU, GPUs, judge_gpus, parse_links, runs_on, spell_links
+from aedist.doctor.accelerators import GPU, GPUs, judge_gpus, parse_links, read_gpus, runs_on, spell_links
 from aedist.doctor.disk import Disk, judge_disk, read_disk
 from aedist.doctor.exercise import cancelled_biases, gradient_troubles
 from aedist.doctor.finding import Finding, first_to_do, worst
@@ -70,7 +70,6 @@ HOLDINGS = Holdings(
     cache="cache",
     shards="shards",
     data=(Data("mnist", ("test", "train"), 70_000, 10**7),),
-    wandb="0.31.0",
     wandb_host="https://api.wandb.ai",
     wandb_key=False,
 )
@@ -211,6 +210,32 @@ def test_links_between_gpus_are_read_from_the_table() -> None:
     assert spell_links(("NV18", "SYS")) == "NVLink (NV18), between sockets (SYS)"
 
 
+def test_nvidia_smi_is_asked_field_by_field_for_what_a_driver_may_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for a driver that knows nothing of power brakes and parts, beside a GPU that is too hot."""
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        """#!/bin/sh
+case "$*" in
+*uuid,name*) printf '%s, X, 81920, %d, 9.0, 580.1, Default\\n' GPU-1 512 GPU-2 0 ;;
+*ecc.errors*) printf '0\\n[N/A]\\n' ;;
+*hw_thermal*) printf 'Not Active\\nActive\\n' ;;
+*topo*) printf '\\tGPU0\\tGPU1\\nGPU0\\t X \\tPIX\\nGPU1\\tPIX\\t X \\n' ;;
+*) echo 'Field is not a valid field to query.' && exit 2 ;;
+esac
+"""
+    )
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    read = read_gpus("")
+    assert [(gpu.uuid, gpu.memory, gpu.used, gpu.ails) for gpu in read.found] == [
+        ("GPU-1", 80 * GIB, GIB // 2, ()),
+        ("GPU-2", 80 * GIB, 0, ("slowed down by heat",)),
+    ]
+    assert read.links == ("PIX",)
+
+
 @pytest.mark.parametrize(
     ("change", "verdict"),
     [
@@ -271,19 +296,23 @@ def test_interfaces_that_nccl_is_told_are_beginnings_of_names() -> None:
 
 def test_what_is_missing_here_says_how_to_get_it() -> None:
     assert not_good(judge_holdings(HOLDINGS)) == []
+    assert not_good(judge_holdings(replace(HOLDINGS, wandb_host=None))) == [("W&B", "look here")]
     bare = judge_holdings(replace(HOLDINGS, weights=(("lpips", True), ("fid", False)), data=()))
     assert not_good(bare) == [("weights", "look here"), ("shards", "look here")]
     assert [finding.fix.split(",")[0] for finding in bare[:2]] == ["aedist fetch fid", "aedist shards build mnist"]
 
 
-def test_shards_and_logins_are_found(shards: Path, tmp_path: Path) -> None:
+def test_shards_and_logins_are_found(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://here.example")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     broken = tmp_path / "data" / "cut" / "train"
     broken.mkdir(parents=True)
     (broken / "index.json").write_text("{")
     (tmp_path / "data" / "blobs").symlink_to(shards)
     (tmp_path / "netrc").write_text("machine here.example login user password secret\n")
-    read = read_holdings(tmp_path, tmp_path / "data", "https://here.example", None, str(tmp_path / "netrc"))
-    assert read.wandb_key
+    read = read_holdings(tmp_path, tmp_path / "data")
+    assert (read.wandb_host, read.wandb_key) == ("https://here.example", True)
     found = judge_holdings(read)
     assert ("shards of cut", "look here") in not_good(found)
     assert "test, train: 123 images" in next(one.value for one in found if one.name == "shards of blobs")

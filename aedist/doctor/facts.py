@@ -42,19 +42,12 @@ def find_facts(folders: Folders, environment: Mapping[str, str], local_world: in
         read_disk("cache", folders.cache),
     ]
     network = read_network(environment.get("GLOO_SOCKET_IFNAME"), environment.get("NCCL_SOCKET_IFNAME"))
-    holdings = read_holdings(
-        folders.cache,
-        folders.shards,
-        environment.get("WANDB_BASE_URL"),
-        environment.get("WANDB_API_KEY"),
-        environment.get("NETRC"),
-    )
     return [
         *judge_software(read_software(folders.constraints)),
         *judge_gpus(read_gpus(environment.get("CUDA_VISIBLE_DEVICES"))),
         *judge_processor(read_processor(int(threads) if threads.isdecimal() else None, local_world)),
         *(judge_disk(disk) for disk in disks),
         *judge_network(network, job.nodes if job is not None and job.in_step else 1),
-        *judge_holdings(holdings),
+        *judge_holdings(read_holdings(folders.cache, folders.shards)),
         *(judge_job(job) if job is not None else []),
     ]

@@ -3,17 +3,12 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
-from netrc import NetrcParseError, netrc
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aedist.doctor.finding import Finding, spell_bytes
 from aedist.errors import UserError
 from aedist.shards.index import INDEX_NAME, check_present, read_index
 from aedist.weights import WEIGHTS
-
-_WANDB_HOST = "https://api.wandb.ai"
 
 
 @dataclass(frozen=True)
@@ -36,33 +31,26 @@ class Holdings:
     cache: str
     shards: str
     data: tuple[Data, ...]
-    wandb: str
-    """The version."""
-    wandb_host: str
+    wandb_host: str | None
+    """Where W&B's server is; None where W&B cannot be used."""
     wandb_key: bool
 
 
-def read_holdings(
-    cache: Path, shards: Path, wandb_host: str | None, wandb_key: str | None, logins: str | None
-) -> Holdings:
+def read_holdings(cache: Path, shards: Path) -> Holdings:
     """Read it. Of shards, what the index and the lengths of files say; no byte of them.
 
     Args:
         cache: where weights are kept.
         shards: the folder in which data sets are built.
-        wandb_host: WANDB_BASE_URL.
-        wandb_key: WANDB_API_KEY.
-        logins: NETRC, the file in which ``wandb login`` leaves keys; the usual one if None.
     """
-    host = wandb_host or _WANDB_HOST
+    host, has_key = _wandb()
     return Holdings(
         weights=tuple((name, one.path(cache).is_file()) for name, one in WEIGHTS.items()),
         cache=str(cache),
         shards=str(shards),
         data=tuple(_data(folder) for folder in sorted(shards.iterdir()) if _splits(folder)) if shards.is_dir() else (),
-        wandb=version("wandb"),
         wandb_host=host,
-        wandb_key=bool(wandb_key) or _has_login(urlsplit(host).netloc, logins),
+        wandb_key=has_key,
     )
 
 
@@ -84,8 +72,11 @@ def judge_holdings(read: Holdings, measuring: Sequence[str] = ("lpips", "fid")) 
         else:
             value = f"{', '.join(data.splits)}: {data.images:,} images, {spell_bytes(data.bytes)}"
             found.append(Finding("data", f"shards of {data.name}", value))
+    if read.wandb_host is None:
+        fix = "pip install --force-reinstall wandb, or train with track.wandb=disabled"
+        return [*found, Finding("tracking", "W&B", "cannot be imported", "look here", fix)]
     key = "a key is set: online" if read.wandb_key else "no key: offline (wandb login sets one)"
-    return [*found, Finding("tracking", "W&B", f"{read.wandb}, {read.wandb_host}, {key}")]
+    return [*found, Finding("tracking", "W&B", f"{read.wandb_host}, {key}")]
 
 
 def _splits(folder: Path) -> list[Path]:
@@ -107,8 +98,10 @@ def _data(folder: Path) -> Data:
     return Data(folder.name, tuple(names), images, size)
 
 
-def _has_login(host: str, logins: str | None) -> bool:
+def _wandb() -> tuple[str | None, bool]:
+    """W&B's server and whether there is a key for it."""
     try:
-        return netrc(logins).authenticators(host) is not None
-    except (OSError, NetrcParseError):
-        return False
+        from aedist.tracking.wandb import has_key, server  # noqa: PLC0415 (a doctor is to live without it)
+    except ImportError:
+        return None, False
+    return server(), has_key()

@@ -49,11 +49,19 @@ def mode_of(asked: str) -> Literal["online", "offline"]:
     return "online" if asked == "online" or (asked == "auto" and has_key()) else "offline"
 
 
+def server() -> str:
+    """The address of the server that W&B would tell: by the environment, its files of settings, or its own."""
+    settings = wandb.Settings()
+    settings.update_from_system_settings()
+    settings.update_from_env_vars(dict(os.environ))
+    return settings.base_url
+
+
 def has_key() -> bool:
     """Whether W&B would find a key without asking: in the environment, or left by ``wandb login``."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    base_url = wandb.Settings().base_url
+    base_url = server()
     hosts = [urlsplit(base_url).netloc]
     if base_url == wandb.Settings.model_fields["base_url"].default:
         hosts.append(_SERVICE_BEFORE_IT_MOVED)  # W&B takes a key that was left for it there, too
