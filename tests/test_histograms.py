@@ -1,5 +1,7 @@
 """Histograms of a training state: each number once, by part, whatever is not finite left out, no more than a sample."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_weights_gradients_and_encodings_are_counted_by_part() -> None:
         one = found[f"weights/{part}"]
         assert (one["low"], one["high"]) == (values.min(), values.max())
         edges = np.linspace(one["low"], one["high"], 33)
-        expected = [int(((values >= low) & (values < high)).sum()) for low, high in zip(edges, edges[1:], strict=False)]
+        expected = [int(((values >= low) & (values < high)).sum()) for low, high in pairwise(edges)]
         expected[-1] += int((values == edges[-1]).sum())
         assert one["counts"] == expected
         assert sum(found[f"gradients/{part}"]["counts"]) == len(values)
