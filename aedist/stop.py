@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from threading import Lock, Thread
 from types import FrameType
 
@@ -29,6 +30,8 @@ class StopRequest:
         self._limit_minutes: float | None = None
         self._last_words: Callable[[], None] = lambda: None
         self._told: socket.socket | None = None
+        self.tell: Callable[[str], None] = tell_past_buffers
+        """How a person is told what a signal brings about; called in a thread of its own."""
 
     def listen(self) -> None:
         """Hear signals from now on, until the process ends."""
@@ -40,6 +43,15 @@ class StopRequest:
         os.register_at_fork(after_in_child=_leave_signals_to_the_parent)
         self._told = told  # kept open
         Thread(target=self._hear, args=(heard,), name="signals", daemon=True).start()
+
+    @contextmanager
+    def deaf_in_the_end(self) -> Generator[None]:
+        """After this, signals are not heard any more: what has been saved is said by the exit code that follows."""
+        try:
+            yield
+        finally:
+            for number in SIGNALS:  # Python puts back what ends a process, but not what ignores
+                signal.signal(number, signal.SIG_IGN)
 
     def limit(self, minutes: float | None) -> None:
         """Stop when the process has lived so long, by the monotonic clock."""
@@ -72,15 +84,15 @@ class StopRequest:
     def _act(self, name: str) -> None:
         with self._lock:
             if not self._notes:
-                _tell(f"{name}: stopped before training went on; the same command starts it")
+                self.tell(f"{name}: stopped before training went on; the same command starts it")
                 self._last_words()
                 os._exit(_EXIT_INTERRUPTED)
             if self._signal is None:
-                _tell(f"{name}: stopping, with a checkpoint")
-                self._signal = name
+                self._signal = name  # before anything is told: a terminal may stand still
+                self.tell(f"{name}: stopping, with a checkpoint")
 
 
-def _tell(line: str) -> None:
+def tell_past_buffers(line: str) -> None:
     """Past Python's buffers, which another thread may be writing."""
     try:
         os.write(2, f"\naedist: {line}\n".encode())

@@ -127,9 +127,9 @@ class Watch:
         self._has_ended.wait(patience_seconds)
         return self._end
 
-    def where(self) -> str:
-        """What this process is at, in words."""
-        return spell(self._note)
+    def where(self, *, in_full: bool = True) -> str:
+        """What this process is at, in words; which data it waits for takes some work to say, so only ``in_full``."""
+        return spell(self._note, in_full=in_full)
 
     def closing(self, code: int) -> None:
         """This process ends with an exit code. The others are told, unless all end together (0)."""

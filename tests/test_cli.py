@@ -37,7 +37,11 @@ def test_a_run_ends_with_0_and_says_what_comes_next(tmp_path: Path, config: Path
     launched = launch(tmp_path, 1, "train", config)
     assert launched.wait() == [0], launched.text()
     run = tmp_path / "run"
-    assert launched.text().endswith(f"{run}: trained; next: aedist evaluate {run}, then aedist report {run}\n")
+    told = launched.text().splitlines()[-5:]
+    assert told[0].startswith(f"{run}: trained 0.125 epochs, 12 images on 1 process, ")
+    assert told[1].startswith("best      mse ")
+    assert told[2] == f"left      in {run}: model/, metrics.jsonl, images/, checkpoints/"
+    assert told[3:] == [f"next      aedist evaluate {run}", f"          aedist report {run}"]
     assert (run / "model" / "model.safetensors").is_file()
 
 
@@ -243,7 +247,17 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "loaded: [] exit: 0"
-    for word in ("train", "plan", "config", "evaluate", "report", "shards", "fetch", "Exit codes: 0 done; 2 a mistake"):
+    for word in (
+        "train",
+        "plan",
+        "config",
+        "evaluate",
+        "report",
+        "runs",
+        "shards",
+        "fetch",
+        "Exit codes: 0 done; 2 a mistake",
+    ):
         assert word in done.stdout
 
 

@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from aedist.cli import doctor, explore, models, runs, shards
+from aedist.cli import doctor, explore, models, overview, runs, shards, track
 from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Fault, FoundByOne, Interrupted, ToldByRankZero, UserError
+
+_EXIT_OF_CTRL_C = 130
+"""As shells have it."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Fault as fault:
         print(f"aedist: {fault}" if rank == "0" else f"aedist: process {rank}: {fault}", file=sys.stderr)
         _leave_now(fault.code)
+    except KeyboardInterrupt:  # train hears of signals in its own way
+        print("aedist: stopped; the same command starts again", file=sys.stderr)
+        sys.exit(_EXIT_OF_CTRL_C)
     except BrokenPipeError:  # the reader of our output went away, as in 'aedist config | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -79,6 +85,6 @@ def _parser() -> argparse.ArgumentParser:
         "checkpointed, start again; 1 a fault.",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for kind in (shards, runs, explore, models, doctor):
+    for kind in (shards, runs, overview, explore, models, track, doctor):
         kind.add_verbs(verbs)
     return parser

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aedist.cli.launcher import asked_of_launcher
-from aedist.cli.terminal import open_speaker
+from aedist.cli.terminal import at_work
 from aedist.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,19 +96,22 @@ def _add_encodings(verb: Any, words: str) -> None:
 
 def _run(name: str, use: "Use", arguments: argparse.Namespace) -> None:
     """Open the run, use it, write what came of it."""
-    asked, say = asked_of_launcher(), open_speaker()
-    if asked.world != 1:
-        raise UserError(f"aedist {name}: is done by one process, not {asked.world}; start it without a launcher")
     if (getattr(arguments, "seed", 0) or 0) not in range(2**63):
         raise UserError(f"--seed: {arguments.seed} is refused: it must be from 0 to 2^63 - 1")
-    from aedist.explore import check_name, write_outcome
-    from aedist.trained import open_trained
+    with at_work(f"{name}: opening {arguments.folder}") as say:
+        asked = asked_of_launcher()
+        if asked.world != 1:
+            raise UserError(f"aedist {name}: is done by one process, not {asked.world}; start it without a launcher")
+        from aedist.explore import check_name, write_outcome
+        from aedist.trained import open_trained
 
-    if arguments.name is not None:
-        check_name(arguments.name)
-    trained = open_trained(arguments.folder, arguments.checkpoint, arguments.split, asked, say)
-    picture, numbers = use(trained, arguments, say)
-    for path in write_outcome(trained, arguments.name or str(numbers["verb"]), picture, numbers):
+        if arguments.name is not None:
+            check_name(arguments.name)
+        trained = open_trained(arguments.folder, arguments.checkpoint, arguments.split, asked, say)
+        say.passing(f"{name}: {trained.checkpoint.name} of {arguments.folder}")
+        picture, numbers = use(trained, arguments, say)
+        paths = write_outcome(trained, arguments.name or str(numbers["verb"]), picture, numbers)
+    for path in paths:
         print(f"wrote {path}")
 
 

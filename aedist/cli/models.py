@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from aedist.cli.terminal import at_work
 from aedist.errors import UserError
 
 
@@ -17,15 +18,18 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _push(arguments: argparse.Namespace) -> None:
-    from huggingface_hub import get_token
+    with at_work(f"pushing {arguments.folder} to {arguments.repository}"):
+        from huggingface_hub import get_token
 
-    from aedist.models import count_parameters
-    from aedist.pretrained import push_to_hub
+        from aedist.models import count_parameters
+        from aedist.pretrained import push_to_hub
 
-    token = get_token()
-    if token is None:
-        raise UserError(f"{arguments.repository}: nobody is logged in to the hub; run 'hf auth login', or set HF_TOKEN")
-    pushed = push_to_hub(arguments.folder, arguments.repository, private=arguments.private or None, token=token)
+        token = get_token()
+        if token is None:
+            raise UserError(
+                f"{arguments.repository}: nobody is logged in to the hub; run 'hf auth login', or set HF_TOKEN"
+            )
+        pushed = push_to_hub(arguments.folder, arguments.repository, private=arguments.private or None, token=token)
     print(
         f"{arguments.repository}: pushed {pushed.record['kind']} with {count_parameters(pushed.model):,} parameters, "
         f"step {pushed.record.get('step', 'unknown')}; "

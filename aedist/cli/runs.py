@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from aedist.cli.launcher import asked_of_launcher, cache_folder
-from aedist.cli.terminal import open_console, open_speaker
+from aedist.cli.telling import add_ways_to_tell, telling
+from aedist.cli.terminal import at_work
 from aedist.errors import EXIT_FAULT
 from aedist.stop import StopRequest
 
@@ -23,6 +24,8 @@ def add_verbs(verbs: Any) -> None:
         verb.add_argument("config", type=Path, nargs=nargs, help="a YAML file, such as configs/mnist_ae.yaml")
         verb.add_argument("words", nargs="*", metavar="key=value", help="keys to set, such as train.epochs=3")
         verb.set_defaults(run=function)
+        if name == "train":
+            add_ways_to_tell(verb)
         if name == "plan":
             verb.add_argument("--processes", type=int, default=1, metavar="N", help="how many (1 if left out)")
 
@@ -34,6 +37,7 @@ def add_verbs(verbs: Any) -> None:
     evaluate.add_argument(
         "words", nargs="*", metavar="key=value", help="keys to set this time, such as evaluate.fid_images=1000"
     )
+    add_ways_to_tell(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
     verify = verbs.add_parser("verify", help="state what a run proves: order, records, checkpoints, interruptions")
@@ -55,13 +59,19 @@ def _train(arguments: argparse.Namespace) -> None:
 
     stop = StopRequest()
     stop.listen()
-    config = load_config(arguments.config, arguments.words)
-    asked = asked_of_launcher()
-    from aedist.training.run import run_training
+    with telling(arguments, f"starting {arguments.config}", stop) as told, stop.deaf_in_the_end():
+        config = load_config(arguments.config, arguments.words)
+        asked = asked_of_launcher()
+        from aedist.training.run import run_training
 
-    run = run_training(config, asked, open_console(), cache_folder(), stop)
-    if asked.rank == 0:
-        print(f"{run.path}: trained; next: aedist evaluate {run.path}, then aedist report {run.path}")
+        run = run_training(config, asked, told.voice, cache_folder(), stop)
+        if asked.rank == 0:
+            from aedist.cli.closing import closing_lines, next_commands
+            from aedist.overview import read_row
+            from aedist.tracking.synced import is_unsynced
+
+            row, commands = read_row(run.path), next_commands(run.path, is_unsynced=is_unsynced(run, config))
+            told.done({**row.record(), "next": commands}, closing_lines(row, commands))
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -84,29 +94,31 @@ def _config(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    asked = asked_of_launcher()
-    from aedist.evaluation.verb import evaluate_run
+    with telling(arguments, f"opening {arguments.folder}") as told:
+        asked = asked_of_launcher()
+        from aedist.evaluation.verb import evaluate_run
 
-    path = evaluate_run(
-        arguments.folder,
-        arguments.checkpoint,
-        arguments.split,
-        arguments.images,
-        asked,
-        open_speaker(),
-        cache_folder(),
-        arguments.words,
-    )
-    if asked.rank == 0:
-        print(f"wrote {path}")
+        path = evaluate_run(
+            arguments.folder,
+            arguments.checkpoint,
+            arguments.split,
+            arguments.images,
+            asked,
+            told.voice.say,
+            cache_folder(),
+            arguments.words,
+        )
+        if asked.rank == 0:
+            told.done({"run": str(arguments.folder), "record": str(path)}, [f"wrote {path}"])
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     import json
 
-    from aedist.verify import verify_run
+    with at_work(f"verifying {arguments.folder}"):
+        from aedist.verify import verify_run
 
-    verified = verify_run(arguments.folder, arguments.words, hash_shards=arguments.shards, cache=cache_folder())
+        verified = verify_run(arguments.folder, arguments.words, hash_shards=arguments.shards, cache=cache_folder())
     for line in [json.dumps(verified.record, indent=1)] if arguments.json else verified.lines:
         print(line)
     if verified.verdict != "proven":
@@ -115,7 +127,9 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from aedist.report import write_report
-
     for folder in arguments.folders:
-        print(f"wrote {write_report(folder)}")
+        with at_work(f"drawing {folder}"):
+            from aedist.report import write_report
+
+            path = write_report(folder)
+        print(f"wrote {path}")

@@ -2,19 +2,25 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
-from rich.panel import Panel
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
+from aedist.tracking.memory import own_bytes
+from aedist.tracking.outlook import Outlook
+from aedist.tracking.panel import PanelOfRun
+from aedist.tracking.told import Told
 from aedist.tracking.tracker import Record
+from aedist.tracking.words import duration, in_words
 
-_SECONDS_BETWEEN_PLAIN_LINES = 10.0
+_FRAMES_A_SECOND = 2
+_LEAST_SECONDS, _MOST_SECONDS = 10.0, 600.0
+"""Between two lines of a kind in a log."""
+_SHARE_OF_TIME = 0.01
+"""The time between two lines of a kind grows with the time that the run has been going, so that no log grows long."""
 
 
 def speaker(console: Console) -> Callable[[str], None]:
@@ -26,33 +32,31 @@ def say_nothing(line: str) -> None:
     """What the processes other than rank zero say."""
 
 
-class ConsoleSink:
-    """The run's progress on a terminal or in a log."""
+def is_lively(console: Console) -> bool:
+    """Whether what stands on the console can be drawn over: a terminal that moves its cursor, and no log."""
+    return console.is_terminal and not console.is_dumb_terminal
 
-    def __init__(self, console: Console, title: str, total_images: int, total_epochs: float) -> None:
-        self._console, self._title = console, title
-        self._total_images, self._total_epochs = total_images, total_epochs
-        self._train: Record = {}
-        self._evaluation: Record = {}
-        self._last_line_seconds = 0.0
-        self._live = None
-        if console.is_terminal:
-            self._live = Live(self._panel(), console=console, refresh_per_second=4, transient=False)
-            self._live.start()
+
+def watched(console: Console, outlook: Outlook) -> "LivePanel | PlainLines":
+    """The sink that suits the console."""
+    return LivePanel(console, outlook) if is_lively(console) else PlainLines(console, outlook)
+
+
+class LivePanel:
+    """The run's progress in a terminal.
+
+    Frames are drawn by a thread of their own; taking a record draws nothing, so a terminal that stands still does not
+    hold up training.
+    """
+
+    def __init__(self, console: Console, outlook: Outlook) -> None:
+        self._told = Told(outlook)
+        panel = PanelOfRun(self._told, own_bytes)
+        self._live = Live(panel, console=console, refresh_per_second=_FRAMES_A_SECOND, vertical_overflow="crop")
+        self._live.start(refresh=True)
 
     def record(self, record: Record) -> None:
-        kind = record["kind"]
-        if kind == "train":
-            self._train = record
-        elif kind == "evaluation":
-            self._evaluation = record
-        if self._live:
-            self._live.update(self._panel())
-        elif kind != "train" or time.monotonic() - self._last_line_seconds > _SECONDS_BETWEEN_PLAIN_LINES:
-            self._last_line_seconds = time.monotonic()
-            self._line(self._in_words(record))
-        if self._live and kind == "skipped":
-            self._line(self._in_words(record))
+        self._told.record(record)
 
     def picture(self, name: str, path: Path, record: Record) -> None:
         """Pictures are named in the closing summary, not as they come."""
@@ -61,67 +65,60 @@ class ConsoleSink:
         """Nothing is buffered."""
 
     def close(self, exit_code: int) -> None:
-        if self._live:
+        with suppress(OSError):  # a terminal that is gone
             self._live.stop()
 
-    def _line(self, words: str) -> None:
-        self._console.print(f"{datetime.now():%H:%M:%S}  {words}", highlight=False, markup=False, soft_wrap=True)
 
-    def _in_words(self, record: Record) -> str:
-        kind = record["kind"]
-        if kind == "train":
-            return f"{self._where()}  {_terms(record)}  {_speed(record)}  {self._remaining()} left"
-        if kind == "epoch":
-            sums = ", ".join(f"{_spell(name)} {value:,.0f}" for name, value in record["sums"].items())
-            return f"epoch {record['epoch']} done: sum of {sums} over its images, in {record['seconds']:.1f} s"
-        if kind == "evaluation":
-            return f"evaluated {record['num_images']:,} images: {_metrics(record)}"
-        if kind == "skipped":
-            return (
-                f"step {record['step']} was not taken: {record['term']} is {record['value']} in micro-batch "
-                f"{record['slot']} on process {record['rank']}"
-            )
-        return str(record)
+class PlainLines:
+    """The run's progress in a log: a line a record, each kind now and then only, and the last of each in the end.
 
-    def _panel(self) -> Panel:
-        done = self._train.get("images", 0)
-        rows = Table.grid(padding=(0, 2))
-        rows.add_column(style="dim", justify="right")
-        rows.add_column()
-        rows.add_row("progress", ProgressBar(total=self._total_images, completed=done, width=46))
-        rows.add_row("", self._where())
-        if self._train:
-            rows.add_row("loss", f"[bold]{self._train['loss']:.4f}[/]   {_terms(self._train)}")
-            rows.add_row("speed", _speed(self._train))
-            rows.add_row("left", self._remaining())
-        if self._evaluation:
-            rows.add_row("evaluation", f"{_metrics(self._evaluation)}   (epoch {self._evaluation['epoch']:.4g})")
-        return Panel(rows, title=Text(self._title), title_align="left", border_style="blue", expand=False)
+    A line begins with the time of day; the first, and the first of every day, with the date.
+    """
 
-    def _where(self) -> str:
-        record = self._train or {"epoch": 0.0, "step": 0, "images": 0}
-        epoch = f"epoch {record['epoch']:.2f} of {self._total_epochs:.4g}"
-        return f"{epoch}, step {record['step']:,}, {record['images']:,} images"
+    def __init__(
+        self,
+        console: Console,
+        outlook: Outlook,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        self._say, self._now, self._clock = speaker(console), now, clock
+        self._told = Told(outlook, clock)
+        self._date = ""
+        self._told_at: dict[str, float] = {}
+        self._held: dict[str, Record] = {}
+        self._num_held: dict[str, int] = {}
 
-    def _remaining(self) -> str:
-        rate = self._train.get("images_per_second") or 0
-        if not rate:
-            return "unknown"
-        seconds = int((self._total_images - self._train["images"]) / rate)
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    def record(self, record: Record) -> None:
+        self._told.record(record)
+        kind, now = record["kind"], self._clock()
+        between = min(_MOST_SECONDS, max(_LEAST_SECONDS, _SHARE_OF_TIME * self._told.elapsed_seconds))
+        self._held[kind] = record
+        self._num_held[kind] = self._num_held.get(kind, 0) + 1
+        if kind not in self._told_at or now - self._told_at[kind] >= between:
+            self._told_at[kind] = now
+            self._tell(kind)
 
+    def picture(self, name: str, path: Path, record: Record) -> None:
+        """Pictures are named in the closing summary, not as they come."""
 
-def _terms(record: Record) -> str:
-    return "  ".join(f"{_spell(name)} {value:.4f}" for name, value in record["terms"].items())
+    def sync(self) -> None:
+        """Nothing is buffered."""
 
+    def close(self, exit_code: int) -> None:
+        for kind in sorted(self._held, key=lambda kind: self._held[kind].get("step", 0)):
+            self._tell(kind)
 
-def _speed(record: Record) -> str:
-    return f"{record['images_per_second']:,.0f} images/s, {record['data_wait']:.0%} of the time waiting for data"
-
-
-def _metrics(record: Record) -> str:
-    return "  ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items() if value is not None)
-
-
-def _spell(name: str) -> str:
-    return name.replace("_", " ")
+    def _tell(self, kind: str) -> None:
+        left = self._told.seconds_left
+        words = in_words(
+            self._held.pop(kind), self._told.outlook.total_epochs, "unknown time" if left is None else duration(left)
+        )
+        missed = self._num_held.pop(kind) - 1
+        if missed and kind == "skipped":  # other kinds tell of how things are, and the last says that
+            words += f" (and {missed:,} steps since the last such line)"
+        now = self._now()
+        date = f"{now:%Y-%m-%d}"
+        day = "" if date == self._date else f"{date} "
+        self._date = date
+        self._say(f"{day}{now:%H:%M:%S}  {words}")

@@ -4,17 +4,18 @@ Running it again continues: the directory knows its newest sound checkpoint, and
 position there is.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from aedist.architecture import check_micro_batch, sketch_model
 from aedist.asked import Asked
-from aedist.cadence import make_cadence, micro_batches_a_round
+from aedist.cadence import Cadence, make_cadence, micro_batches_a_round
 from aedist.checkpoint import load_checkpoint
 from aedist.config import Config
 from aedist.configfile import result_keys
@@ -33,10 +34,12 @@ from aedist.place import Place, take_place
 from aedist.rundir import RunDir
 from aedist.stop import StopRequest
 from aedist.summary import plan_lines
-from aedist.tracking.console import ConsoleSink, say_nothing, speaker
+from aedist.tracking.apart import wandb_of_run
+from aedist.tracking.ending import Ending
 from aedist.tracking.jsonl import JsonLines
+from aedist.tracking.outlook import Outlook, last_evaluations
 from aedist.tracking.tracker import Sink, Tracker
-from aedist.tracking.wandb import wandb_of_run
+from aedist.tracking.voice import SILENT, Voice
 from aedist.training.interrupts import Interrupts
 from aedist.training.ledger import Ledger
 from aedist.training.loop import Parts, train
@@ -48,17 +51,14 @@ from aedist.training.state import TrainState
 from aedist.training.writer import CheckpointWriter
 from aedist.watch import Watch
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-
-def run_training(config: Config, asked: Asked, console: "Console", cache: Path, stop: StopRequest) -> RunDir:
+def run_training(config: Config, asked: Asked, voice: Voice, cache: Path, stop: StopRequest) -> RunDir:
     """Train, or go on training, as the configuration says. Returns the run's directory.
 
     Args:
         config: the run.
         asked: what the launcher asked of this process.
-        console: where rank zero tells.
+        voice: how rank zero tells; the other processes are silent.
         cache: where fetched weights of networks lie, and fetched shards unless the configuration says.
         stop: what this process is asked while it lives.
 
@@ -72,15 +72,14 @@ def run_training(config: Config, asked: Asked, console: "Console", cache: Path, 
     if asked.rank == 0:  # by whose clock all go
         stop.limit(config.train.max_minutes)
     with told_in_a_line(watch):
-        return _run(config, asked, console, cache, stop, watch)
+        return _run(config, asked, voice if asked.rank == 0 else SILENT, cache, stop, watch)
 
 
-def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: StopRequest, watch: Watch) -> RunDir:
+def _run(config: Config, asked: Asked, voice: Voice, cache: Path, stop: StopRequest, watch: Watch) -> RunDir:
     # Mistakes that every process finds by itself come first: a process that leaves while others still gather
     # would leave them without a word.
-    tell = speaker(console) if asked.rank == 0 else say_nothing
     split, evaluated = (
-        open_split(config.data.shards, name, shard_cache(config.data, cache), tell)
+        open_split(config.data.shards, name, shard_cache(config.data, cache), voice.say)
         for name in (config.data.split, config.evaluate.split)
     )
     if evaluated.index.image_shape != split.index.image_shape:
@@ -103,7 +102,7 @@ def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: St
         asked, config.train.precision, threads, deterministic=config.train.reduce == "exact", watch=watch
     )
     place.agree(_facts_of_run(config, split, evaluated))
-    say, run = speaker(console) if place.is_zero else say_nothing, RunDir(Path(config.run.dir))
+    say, run = voice.say, RunDir(Path(config.run.dir))
     (split, evaluated), quarantine = leave_out_lost(config, run, (split, evaluated), place, say)
     plan = make_plan(config, split.index)
     cadence = make_cadence(config.train, plan)
@@ -131,11 +130,14 @@ def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: St
     for line in plan_lines(config, split, plan, place.world, cadence.last_step, state.progress.step):
         say(line)
 
-    # train
+    # train, and leave the model behind
+    leave_model = partial(_export, config, split, state, run, opening.run_id, place)
     if not opening.is_finished:
-        tracker = _open_tracker(config, run, opening, plan, cadence.last_step, state, place, console)
+        tracker = _open_tracker(config, run, opening, plan, cadence, state, place, voice)
         ledger = Ledger(run.ledger, opening.attempt, place.rank, plan.micro)
-        writer = CheckpointWriter(run.checkpoints, config.train.keep_last, state, ledger, tracker, place, say)
+        writer = CheckpointWriter(
+            run.checkpoints, config.train.keep_last, state, ledger, tracker, place, voice.warn, opening.run_id
+        )
         exit_code, interrupts = EXIT_FAULT, Interrupts(place, stop)
         try:
             with told_in_a_line(watch):  # before files are closed, which may take its time
@@ -177,8 +179,7 @@ def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: St
                     ),
                     save=writer.save,
                 )
-                finished = train(parts)
-                writer.finish()
+                finished = _train(parts, writer, leave_model)
             exit_code = 0 if finished else EXIT_INTERRUPTED
         except LeftOut:
             finished, exit_code = None, EXIT_INTERRUPTED
@@ -193,15 +194,25 @@ def _run(config: Config, asked: Asked, console: "Console", cache: Path, stop: St
             place_in_run = f"before step {step + 1:,}" if finished is None else f"after step {step:,}, and checkpointed"
             raise Interrupted(f"stopped by {interrupts.name} {place_in_run}; the same command goes on from there")
 
-    # leave the model behind
-    if place.is_zero:
-        _export(config, split, state, run, opening.run_id)
+    else:  # it may lack its model
+        leave_model()
     place.wait_for_all()
     place.leave()
     return run
 
 
-def _export(config: Config, split: Split, state: TrainState, run: RunDir, run_id: str) -> None:
+def _train(parts: Parts, writer: CheckpointWriter, leave_model: Callable[[], None]) -> bool:
+    """Train, until the last checkpoint is there and the model beside it, which trackers may keep."""
+    finished = train(parts)
+    writer.finish()
+    if finished:
+        leave_model()
+    return finished
+
+
+def _export(config: Config, split: Split, state: TrainState, run: RunDir, run_id: str, place: Place) -> None:
+    if not place.is_zero:
+        return
     index = split.index
     record = {
         "kind": config.model.kind,
@@ -273,18 +284,33 @@ def _open_tracker(
     run: RunDir,
     opening: Opening,
     plan: Plan,
-    last_step: int,
+    cadence: Cadence,
     state: TrainState,
     place: Place,
-    console: "Console",
+    voice: Voice,
 ) -> Tracker:
     """Rank zero's sinks; none on the other processes."""
     if not place.is_zero:
         return Tracker()
-    title = f"{run.path.name}: {config.model.kind} on {Path(config.data.shards).name}"
-    sinks: list[Sink] = [
-        JsonLines(run.metrics, state.progress.step, owes_evaluation=state.progress.owes_evaluation),
-        ConsoleSink(console, title, last_step * plan.images_per_step, last_step / plan.steps_per_epoch),
-    ]
-    wandb_sink = wandb_of_run(config, run.path, opening.run_id, speaker(console))
+    step = state.progress.step
+    records = JsonLines(run.metrics, step, owes_evaluation=state.progress.owes_evaluation)
+    outlook = Outlook(
+        run=run.path,
+        title=f"{run.path.name}: {config.model.kind} on {Path(config.data.shards).name}",
+        images_per_step=plan.images_per_step,
+        steps_per_epoch=plan.steps_per_epoch,
+        last_step=cadence.last_step,
+        evaluate_steps=cadence.evaluate_steps,
+        checkpoint_steps=cadence.checkpoint_steps,
+        first_step=step,
+        attempt=opening.attempt,
+        world=place.world,
+        device=place.device.type,
+        earlier=last_evaluations(run.metrics) if step else (),
+        best_error=state.progress.best_value,
+        step=lambda: place.watch.step,
+        at=lambda: place.watch.where(in_full=False),
+    )
+    sinks: list[Sink] = [records, *voice.sinks(outlook), Ending(run.path / "ending.json", opening.attempt)]
+    wandb_sink = wandb_of_run(config, run, voice.warn)
     return Tracker([*sinks, wandb_sink] if wandb_sink else sinks, opening.attempt)
