@@ -49,8 +49,11 @@ def add_verbs(verbs: Any) -> None:
     )
     verify.set_defaults(run=_verify)
 
-    report = verbs.add_parser("report", help="write a run's report.html")
-    report.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="a run's directory")
+    report = verbs.add_parser("report", help="write a run's report.html, or of several runs a page that compares them")
+    report.add_argument(
+        "folders", type=Path, nargs="+", metavar="RUN", help="a run's directory; several go side by side"
+    )
+    report.add_argument("--out", type=Path, metavar="FILE", help="where to; into the run, or beside several runs")
     report.set_defaults(run=_report)
 
 
@@ -127,9 +130,10 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    for folder in arguments.folders:
-        with at_work(f"drawing {folder}"):
-            from aedist.report import write_report
+    folders = arguments.folders
+    with at_work(f"drawing {', '.join(map(str, folders))}"):
+        from aedist.report import write_comparison, write_report
 
-            path = write_report(folder)
-        print(f"wrote {path}")
+        alone = len(folders) == 1
+        path = write_report(folders[0], arguments.out) if alone else write_comparison(folders, arguments.out)
+    print(f"wrote {path}")

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
+
 from aedist.report import pictures, words
 from aedist.report.read import Record, Run, number
 
 _MOST_STRIPS = 12
-_MOST_SAMPLES = 4
 _FINAL = {
     "reconstructions": "Images above their reconstructions.",
     "best": "The images with the smallest error, above their reconstructions.",
@@ -55,9 +56,21 @@ def shown(path: Path, caption: str) -> dict[str, Any]:
 
 
 def samples(run: Run) -> list[dict[str, Any]]:
-    """What the same noise was decoded to at some evaluations, evenly spaced."""
-    paths = pictures.spread(_strip_paths(run, "samples"), _MOST_SAMPLES)
-    return [shown(path, f"{_when(run, path).capitalize()}.") for path in paths]
+    """What the same noise was decoded to at some evaluations, evenly spaced; rows as ``strips`` has them."""
+    paths = pictures.spread(_strip_paths(run, "samples"), _MOST_STRIPS)
+    return [_row(run, path, pictures.load(path), "Samples", is_narrow=False) for path in paths]
+
+
+def _row(run: Run, path: Path, image: Image | None, what: str, *, is_narrow: bool, metric: str = "") -> dict[str, Any]:
+    """A row of a series: its label, its picture or None, what that is, a number beside it, and whether it is low."""
+    when = _when(run, path)
+    return {
+        "label": when,
+        "picture": pictures.picture(image) if image else None,
+        "alt": f"{what} at {when}" if image else f"{path.name} is damaged and cannot be shown.",
+        "metric": metric,
+        "narrow": is_narrow,
+    }
 
 
 def _strip_paths(run: Run, kind: str = "reconstructions") -> list[Path]:
@@ -90,18 +103,24 @@ def strips(run: Run) -> dict[str, Any]:
     return {
         "originals": pictures.picture(halves[0]) if halves else None,
         "rows": [
-            {
-                "label": _when(run, path),
-                "picture": pictures.picture(row),
-                "metric": _headline(_evaluation_at(run, path).get("metrics", {})),
-            }
+            _row(run, path, row, "Reconstructions", is_narrow=halves is not None, metric=headline(_at(run, path)))
             for (path, _), row in zip(loaded, rows, strict=True)
         ],
         "total": len(paths),
     }
 
 
-def _headline(metrics: Record) -> str:
+def last_strip(run: Run) -> Image | None:
+    """The picture of the last evaluation during training, or None."""
+    paths = _strip_paths(run)
+    return pictures.load(paths[-1]) if paths else None
+
+
+def _at(run: Run, path: Path) -> Record:
+    return _evaluation_at(run, path).get("metrics", {})
+
+
+def headline(metrics: Record) -> str:
     """One metric of an evaluation as text: PSNR where there is one, else the first."""
     name = "psnr" if "psnr" in metrics else next(iter(metrics), "")
     return words.with_unit(name, number(metrics, name)) if name else ""

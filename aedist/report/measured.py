@@ -132,7 +132,7 @@ def comparison(run: Run) -> dict[str, Any]:
     means = {"": {name: number(metrics, name, "mean") for name in names}}
     means |= {kind: {name: number(found, name, "mean") for name in names} for kind, found in measured.items()}
     fair = [row for kind, row in means.items() if not number(baselines, kind, "images_over") > 0]
-    best = {name: _best(name, [row[name] for row in fair]) for name in names}
+    best = {name: best_of(name, [row[name] for row in fair]) for name in names}
     rows: list[dict[str, Any]] = []
     for kind, row in means.items():
         cells = [
@@ -160,7 +160,8 @@ def _label(kind: str, baseline: Record) -> str:
     return f"{label}-{words.count(components)}" if math.isfinite(components) else label
 
 
-def _best(name: str, values: Sequence[float]) -> float:
+def best_of(name: str, values: Sequence[float]) -> float:
+    """The best of a metric's finite values, NaN where there is none."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return math.nan

@@ -7,59 +7,49 @@ them. It is one file that asks for nothing else, so it can be opened offline, ma
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from aedist.report import curves, encodings, gallery, measured, uses, words
+from aedist.report import curves, encodings, gallery, interruptions, measured, uses, words
 from aedist.report.definitions import definitions
-from aedist.report.read import Record, Run, number, read_run
+from aedist.report.read import Run, number, read_run
 from aedist.report.settings import settings
+from aedist.report.subject import provenance, subject
 from aedist.report.summary import summary
-from aedist.whole import write_whole
+from aedist.report.template import fill, save_page
 
 REPORT_NAME = "report.html"
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write ``run_dir/report.html`` and return its path.
+def write_report(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the page about a run, to ``run_dir/report.html`` if ``out`` is None, and return its path.
 
     Raises:
-        UserError: if ``run_dir`` is no run directory, or its config.yaml cannot be read.
+        UserError: if ``run_dir`` is no run directory, its config.yaml cannot be read, or the page cannot be written.
     """
     page = render(read_run(run_dir))
-    path = run_dir / REPORT_NAME
-    write_whole(path, page)
-    return path
+    return save_page(out or run_dir / REPORT_NAME, page)
 
 
 def render(run: Run) -> str:
     """The page about a run, as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html").render(
+    figures = curves.all_figures(curves.traced([run]))
+    return fill(
+        "page.html",
+        figures,
         run=run,
-        words=words,
-        number=number,
         summary=summary(run),
+        subject=subject(run),
         **_evaluation(run),
         data=curves.data_name(run),
         evaluated=curves.evaluated_name(run),
-        loss=curves.loss_curve(run),
-        evaluations=curves.evaluation_curves(run),
         has_best=any(record.get("best") for record in run.evaluations),
         strips=gallery.strips(run),
         samples=gallery.samples(run),
         explored=[gallery.shown(path, caption) for path, caption in uses.captions(run.folder)],
         epochs=_epoch_rows(run),
         speed=_speed(run),
-        speed_figure=curves.speed_curves(run),
+        starts=interruptions.starts(run),
+        interrupted=interruptions.told(run),
         configuration=settings(run.config),
-        provenance=_provenance(run),
+        provenance=provenance(run),
     )
 
 
@@ -110,20 +100,3 @@ def _speed(run: Run) -> list[tuple[str, str]]:
     if run.epochs:
         facts.insert(0, ("Time of the finished epochs", words.duration(words.training_seconds(run))))
     return facts
-
-
-def _provenance(run: Run) -> list[tuple[str, list[str]]]:
-    """What a repetition has to agree with, by name; several values where the attempts differed."""
-    missing = "not recorded"
-    facts = [("Training data", [str(run.environment.get("data", {}).get("fingerprint", missing))])]
-    if run.evaluation:
-        facts.append(("Evaluated data", [str(run.evaluation.get("data", {}).get("fingerprint", missing))]))
-        facts.append(("Evaluated checkpoint", [str(run.evaluation.get("checkpoint", missing))]))
-    revisions = [str(attempt.get("git") or missing) for attempt in run.attempts] or [missing]
-    versions = [_versions(attempt) or missing for attempt in run.attempts] or [missing]
-    return [*facts, ("Git revision", list(dict.fromkeys(revisions))), ("Versions", list(dict.fromkeys(versions)))]
-
-
-def _versions(attempt: Record) -> str:
-    found = {"python": attempt.get("python"), **attempt.get("versions", {})}
-    return ", ".join(f"{name} {version}" for name, version in found.items() if version)

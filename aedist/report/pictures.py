@@ -15,7 +15,8 @@ from PIL import Image, UnidentifiedImageError
 _COLUMN_PIXELS = 720
 _LARGEST_SCALE = 3
 _WIDEST = 2 * _COLUMN_PIXELS
-_QUALITY = 90
+_MOST_BYTES, _QUALITY = 250_000, 85
+_QUICK = 1  # zlib's level: enough to see about how large a PNG is
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,20 @@ def load(path: Path) -> Image.Image | None:
 def picture(image: Image.Image) -> Picture:
     """The image for the page, small ones enlarged by a whole number so that their pixels stay square.
 
-    One that is much wider than the page's column becomes a JPEG of twice that column, which a fine screen still shows
-    sharp: a page of many large pictures would be too large to mail.
+    One that is much wider than the page's column is made twice as wide as that, which a fine screen still shows sharp;
+    of one that would be large as a PNG, as photographs are, the page has a JPEG: with many large pictures it could not
+    be mailed.
     """
     scale = min(_LARGEST_SCALE, max(1, _COLUMN_PIXELS // image.width))
-    buffer, kind = io.BytesIO(), "png"
     if image.width > _WIDEST:
         image = image.resize((_WIDEST, max(1, round(image.height * _WIDEST / image.width))), Image.Resampling.LANCZOS)
+    buffer, kind = io.BytesIO(), "png"
+    image.save(buffer, "PNG", compress_level=_QUICK)
+    if buffer.tell() > _MOST_BYTES:
+        buffer, kind = io.BytesIO(), "jpeg"
         image.save(buffer, "JPEG", quality=_QUALITY)
-        kind = "jpeg"
     else:
+        buffer = io.BytesIO()
         image.save(buffer, "PNG", optimize=True)
     address = f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(address, image.width * scale, image.height * scale, scale > 1)

@@ -69,6 +69,14 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else NOTHING
 
 
+def short(value: float) -> str:
+    """A great number as an axis has it: ``1.2m`` images, ``60k``, ``500``."""
+    for size, letter in ((1e9, "b"), (1e6, "m"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{letter}"
+    return f"{value:.4g}"
+
+
 def decimal(value: float, decimals: int) -> str:
     """A number with fixed decimals, so that a column lines up."""
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else NOTHING
