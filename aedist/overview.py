@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from aedist.lease import holder
+from aedist.tracking.tail import read_end
 from aedist.tracking.tracker import Record
 from aedist.tracking.words import is_number
 
@@ -30,7 +31,6 @@ STATES: Mapping[State, str] = {
 }
 _MARKS = ("config.yaml", "environment.json", "metrics.jsonl", "checkpoints")
 """Whatever has one of these is a run, or what is left of one."""
-_TAILS_BYTES = (2**16, 2**21)
 _LARGEST_BYTES = 2**22
 _DEEPEST = 8
 _READERS = 16
@@ -131,7 +131,7 @@ def read_row(folder: Path) -> Row:
     touched = _touched(folder)
     try:
         return _read(folder, touched)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         words = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
         told = words.splitlines()[0] if words else type(error).__name__
         return Row(folder, "broken", told.replace(f"{folder}/", ""), touched=touched)
@@ -141,7 +141,7 @@ def _read(folder: Path, touched: datetime | None) -> Row:
     config = _config(folder / "config.yaml")
     environment = _object(folder / "environment.json")
     attempts = environment.get("attempts") or []
-    end = _read_end(folder / "metrics.jsonl")
+    end = read_end(folder / "metrics.jsonl")
     step = int(end.last.get("step", 0))
     images_per_step = int(config["batch"]["micro"]) * int(config["batch"]["num_micro"])
     steps_per_epoch = environment["data"]["num_samples"] // images_per_step if environment else 0
@@ -182,43 +182,6 @@ def _state(folder: Path, step: int, last_step: int | None, attempts: list[Record
     if attempts and ending.get("attempt") == len(attempts):
         return "interrupted" if ending["exit_code"] == _INTERRUPTED else "killed" if is_trained else "failed"
     return "killed" if step or len(attempts) > 1 else "untrained"
-
-
-@dataclass(frozen=True)
-class _End:
-    """What the end of the records tells."""
-
-    last: Record
-    best: Record
-    """The last evaluation that was the best so far."""
-
-
-def _read_end(path: Path) -> _End:
-    """From the end of a file of records; a last line that a kill cut short is passed over."""
-    last: Record = {}
-    for most in _TAILS_BYTES:
-        try:
-            with path.open("rb") as file:
-                length = file.seek(0, 2)
-                file.seek(max(0, length - most))
-                lines = file.read(most).splitlines()[0 if length <= most else 1 :]
-        except FileNotFoundError:
-            return _End({}, {})
-        last = next(filter(None, map(_record, reversed(lines))), {})
-        evaluations = (_record(line) for line in reversed(lines) if b'"evaluation"' in line and b'"best": true' in line)
-        best = next((record for record in evaluations if record.get("best") is True), {})
-        if length <= most or (last and best):
-            return _End(last, best)
-    return _End(last, {})
-
-
-def _record(line: bytes) -> Record:
-    """The record in a line; an empty one if it is none."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) and type(found.get("step")) is int else {}
 
 
 def _best_of_checkpoint(folder: Path) -> dict[str, Any]:

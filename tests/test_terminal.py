@@ -13,8 +13,9 @@ from rich.console import Console
 
 from aedist.tracking.console import LivePanel, PlainLines, watched
 from aedist.tracking.jsonstream import JsonStream
-from aedist.tracking.outlook import Outlook, last_evaluations
+from aedist.tracking.outlook import Outlook
 from aedist.tracking.panel import PanelOfRun
+from aedist.tracking.tail import last_evaluations
 from aedist.tracking.told import Told
 from aedist.tracking.tracker import Record
 from aedist.tracking.words import duration, number, rough, size, sparkline

@@ -38,7 +38,7 @@ def _runs(arguments: argparse.Namespace) -> None:
         for folder in folders:
             if not folder.is_dir():
                 raise UserError(f"{folder}: there is no such folder; name one with runs in it, or a run")
-        rows = _sorted(
+        rows = sorted_rows(
             read_rows(list(dict.fromkeys(found for folder in folders for found in find_runs(folder)))), arguments.sort
         )
     if arguments.json:
@@ -56,7 +56,7 @@ def _runs(arguments: argparse.Namespace) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _sorted(rows: "list[Row]", key: str) -> "list[Row]":
+def sorted_rows(rows: "list[Row]", key: str) -> "list[Row]":
     """By a key; what has none comes first.
 
     Raises:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aedist.cli.launcher import asked_of_launcher, cache_folder
+from aedist.cli.processes import add_processes, run_processes, starts_processes
 from aedist.cli.telling import add_ways_to_tell, telling
 from aedist.cli.terminal import at_work
 from aedist.errors import EXIT_FAULT
@@ -25,6 +26,7 @@ def add_verbs(verbs: Any) -> None:
         verb.add_argument("words", nargs="*", metavar="key=value", help="keys to set, such as train.epochs=3")
         verb.set_defaults(run=function)
         if name == "train":
+            add_processes(verb)
             add_ways_to_tell(verb)
         if name == "plan":
             verb.add_argument("--processes", type=int, default=1, metavar="N", help="how many (1 if left out)")
@@ -37,6 +39,7 @@ def add_verbs(verbs: Any) -> None:
     evaluate.add_argument(
         "words", nargs="*", metavar="key=value", help="keys to set this time, such as evaluate.fid_images=1000"
     )
+    add_processes(evaluate)
     add_ways_to_tell(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
@@ -58,6 +61,8 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    if starts_processes(arguments):
+        sys.exit(run_processes(arguments.processes, sys.argv[1:]))
     from aedist.configfile import load_config
 
     stop = StopRequest()
@@ -97,6 +102,8 @@ def _config(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if starts_processes(arguments):
+        sys.exit(run_processes(arguments.processes, sys.argv[1:]))
     with telling(arguments, f"opening {arguments.folder}") as told:
         asked = asked_of_launcher()
         from aedist.evaluation.verb import evaluate_run

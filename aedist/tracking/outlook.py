@@ -1,6 +1,5 @@
 """Where a run goes, told once before its first step, so that its progress can be shown."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +45,3 @@ class Outlook:
     def next_after(self, step: int, every: int) -> int:
         """The first step after ``step`` behind which something happens that comes ``every`` so many, and at the end."""
         return min(self.last_step, (step // every + 1) * every)
-
-
-def last_evaluations(metrics: Path, most: int = 2, tail_bytes: int = 2**18) -> tuple[Record, ...]:
-    """The last evaluations that a file of records tells of near its end, oldest first."""
-    with metrics.open("rb") as file:
-        length = file.seek(0, 2)
-        file.seek(max(0, length - tail_bytes))
-        lines = file.read().splitlines()
-    whole = lines[1:] if length > tail_bytes else lines
-    records = (json.loads(line) for line in whole if b'"evaluation"' in line)
-    return tuple(record for record in records if record.get("kind") == "evaluation")[-most:]

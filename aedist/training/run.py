@@ -37,7 +37,8 @@ from aedist.summary import plan_lines
 from aedist.tracking.apart import wandb_of_run
 from aedist.tracking.ending import Ending
 from aedist.tracking.jsonl import JsonLines
-from aedist.tracking.outlook import Outlook, last_evaluations
+from aedist.tracking.outlook import Outlook
+from aedist.tracking.tail import last_evaluations
 from aedist.tracking.tracker import Sink, Tracker
 from aedist.tracking.voice import SILENT, Voice
 from aedist.training.interrupts import Interrupts
