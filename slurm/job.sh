@@ -85,7 +85,7 @@ run_on_all() {
 }
 
 warn() {
-    say "time is running out, asking the processes to save and stop"
+    say "warned (of the time limit, or to make room), asking the processes to save and stop"
     scancel --signal=USR1 "$SLURM_JOB_ID.0" || say "no step to tell"
 }
 

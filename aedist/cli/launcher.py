@@ -62,6 +62,13 @@ def asked_of_launcher() -> "Asked":
     )
 
 
+def rank_told() -> str:
+    """This process's rank as its launcher spells it, before anything is asked or refused; 0 for a lone process."""
+    environment = os.environ
+    of_srun = environment.get("SLURM_STEP_NUM_TASKS", "1") != "1" and environment.get("SLURM_PROCID")
+    return environment.get("RANK") or of_srun or "0"
+
+
 def _asked_of_srun() -> "Asked":
     """The same for a task of a step with several, started by srun itself.
 

@@ -1,13 +1,13 @@
 """How train and evaluate tell of themselves: to a person, with ``--quiet``, or with ``--json`` to programs."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from aedist.cli.launcher import rank_told
 from aedist.cli.terminal import GoesOn, Work, open_console
 from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USER_ERROR, Fault, Interrupted, UserError
 from aedist.stop import StopRequest
@@ -45,7 +45,7 @@ def telling(arguments: argparse.Namespace, doing: str, stop: StopRequest | None 
     """
     from aedist.tracking.voice import SILENT, of_quiet
 
-    if (os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0") != "0":
+    if rank_told() != "0":
         if stop is not None and sys.stderr.isatty():  # a Ctrl-C reaches all of them, and is told once
             stop.tell = SILENT.say
         yield Telling(SILENT, lambda values, lines: None)

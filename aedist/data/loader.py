@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import cast
 
 import torch
@@ -146,7 +147,9 @@ def _load(reader: _Reader, stretches: Sequence[Stretch], workers: int, pin: bool
 
 def _each(loader: DataLoader[tuple[Tensor, Tensor] | DataDamage]) -> Iterator[tuple[Tensor, Tensor] | DataDamage]:
     """What the loader reads. A worker that dies is one error, also where it was just handing over what it had read."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # which workers inherit, and all their threads
     reading = iter(loader)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     while True:
         try:
             yield next(reading)
@@ -167,8 +170,24 @@ def _end_with_parent(parent: int, worker: int) -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
+        _end_with_reader_alone()
     if os.getppid() != parent:  # it died before
         os._exit(1)
+
+
+def _end_with_reader_alone() -> None:
+    """In a worker: end by SIGTERM only if it comes from the process that this one reads for.
+
+    A scheduler may send it to every process of a job. torch lets a worker die of it, whatever was inherited; but a job
+    that is to stop still reads what it needs to get to the end of its step. The signal was blocked as it was forked.
+    """
+
+    def hear() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    Thread(target=hear, name="signals", daemon=True).start()
 
 
 def _as_it_is(read: object) -> object:

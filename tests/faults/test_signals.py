@@ -190,6 +190,25 @@ def _read_slowly(mark: Path) -> None:
     resident.read_stretches = slow
 
 
+def test_row_30_a_signal_to_loader_workers_too(config: Path, undisturbed: Path) -> None:
+    """A scheduler may send SIGTERM to every process of a job; the workers read on for the processes that stop."""
+    launched = launch(config.parent, 2, "train", config, "data.mode=stream", "data.workers=2")
+    wait_for_step(launched, config.parent / "run", 12)
+    workers = [worker for process in launched.processes for worker in _children(process.pid or 0)]
+    assert len(workers) >= 4
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+    ask(launched, [0, 1], signal.SIGTERM)
+    assert_stopped(launched, config.parent / "run")
+    run(config.parent, 3, "train", config)
+    assert state_bytes(config.parent / "run") == state_bytes(undisturbed)
+
+
+def _children(pid: int) -> list[int]:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
 def test_row_30_before_there_is_anything_to_save(config: Path) -> None:
     """Rank zero takes long to look into the directory, and the other waits for it inside a library."""
     mark = config.parent / "opening"
