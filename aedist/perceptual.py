@@ -103,6 +103,11 @@ def assemble(net: str, path: Path, sha256: str, device: torch.device, dtype: tor
     return Perceptual(net, network, dtype).to(device, dtype)
 
 
+def sketch_perceptual(net: str) -> nn.Module:
+    """The distance with weights that say nothing, to find out what it costs: see ``planning``."""
+    return Perceptual(net, _empty(net).to_empty(device="cpu"), torch.float32)
+
+
 def check_shape(net: str, image_shape: tuple[int, int, int]) -> None:
     """Refuse images (height, width, channels) that the network cannot look at.
 

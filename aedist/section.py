@@ -9,9 +9,16 @@ _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 def _parse_bytes(value: object) -> object:
     """``4GiB`` and the like to a number of bytes; anything else is left for pydantic to judge."""
-    if not isinstance(value, str):
-        return value
-    number, unit = value[:-3].strip(), value[-3:]
+    return parse_bytes(value) if isinstance(value, str) else value
+
+
+def parse_bytes(text: str) -> int:
+    """``4GiB`` and the like to a number of bytes.
+
+    Raises:
+        ValueError: saying what it must be.
+    """
+    number, unit = text[:-3].strip(), text[-3:]
     if unit not in _SIZES or not number.replace(".", "", 1).isdigit():
         raise ValueError("must be a size such as 512MiB or 4GiB")
     if len(number) > 12:

@@ -1,36 +1,15 @@
 """The plan of a run in a few lines: what is read, how it is dealt to the processes, how long it goes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
 from aedist.architecture import sketch_model
-from aedist.cadence import make_cadence
 from aedist.config import Config
 from aedist.data.loader import Split
-from aedist.data.plan import Plan, assigned, make_plan, rounds
-from aedist.data.source import is_resident, open_split, shard_cache
-from aedist.errors import UserError
+from aedist.data.plan import Plan, assigned, rounds
+from aedist.data.source import is_resident
 from aedist.models import count_parameters
-
-
-def plan_of(config: Config, world: int, cache: Path | None = None) -> Iterator[str]:
-    """The plan of a configuration that is not running, on so many processes.
-
-    Args:
-        config: the run.
-        world: how many processes.
-        cache: where this machine keeps what was fetched, unless the configuration says.
-
-    Raises:
-        UserError: if it cannot work.
-    """
-    if world < 1:
-        raise UserError(f"--processes: {world}; it must be 1 or more")
-    split = open_split(config.data.shards, config.data.split, shard_cache(config.data, cache))
-    plan = make_plan(config, split.index)
-    return plan_lines(config, split, plan, world, make_cadence(config.train, plan).last_step)
 
 
 def plan_lines(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from aedist.cli import doctor, explore, models, overview, runs, shards, track
+from aedist.cli import doctor, explore, models, overview, planning, runs, shards, track
 from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Fault, FoundByOne, Interrupted, ToldByRankZero, UserError
 
 _EXIT_OF_CTRL_C = 130
@@ -85,6 +85,6 @@ def _parser() -> argparse.ArgumentParser:
         "checkpointed, start again; 1 a fault.",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for kind in (shards, runs, overview, explore, models, track, doctor):
+    for kind in (shards, runs, planning, overview, explore, models, track, doctor):
         kind.add_verbs(verbs)
     return parser

@@ -14,10 +14,9 @@ from aedist.stop import StopRequest
 
 
 def add_verbs(verbs: Any) -> None:
-    """The verbs train, plan, config, evaluate, verify and report."""
+    """The verbs train, config, evaluate, verify and report."""
     for name, function, words in (
         ("train", _train, "train, or go on training, as a configuration says"),
-        ("plan", _plan, "say what a configuration would do on so many processes"),
         ("config", _config, "show a configuration whole, or without one every key there is"),
     ):
         verb = verbs.add_parser(name, help=words)
@@ -28,8 +27,6 @@ def add_verbs(verbs: Any) -> None:
         if name == "train":
             add_processes(verb)
             add_ways_to_tell(verb)
-        if name == "plan":
-            verb.add_argument("--processes", type=int, default=1, metavar="N", help="how many (1 if left out)")
 
     evaluate = verbs.add_parser("evaluate", help="measure a run's model on every image of a split")
     evaluate.add_argument("folder", type=Path, metavar="RUN", help="the run's directory")
@@ -80,14 +77,6 @@ def _train(arguments: argparse.Namespace) -> None:
 
             row, commands = read_row(run.path), next_commands(run.path, is_unsynced=is_unsynced(run, config))
             told.done({**row.record(), "next": commands}, closing_lines(row, commands))
-
-
-def _plan(arguments: argparse.Namespace) -> None:
-    from aedist.configfile import load_config
-    from aedist.summary import plan_of
-
-    for line in plan_of(load_config(arguments.config, arguments.words), arguments.processes, cache_folder()):
-        print(line)
 
 
 def _config(arguments: argparse.Namespace) -> None:
