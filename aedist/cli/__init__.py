@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from aedist.cli import doctor, explore, models, overview, planning, runs, shards, track
+from aedist.cli import doctor, explore, fetch, models, overview, planning, runs, shards, track
+from aedist.cli.launcher import rank_told
 from aedist.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Fault, FoundByOne, Interrupted, ToldByRankZero, UserError
 
 _EXIT_OF_CTRL_C = 130
@@ -22,7 +23,7 @@ _EXIT_OF_CTRL_C = 130
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 the user's mistake, 75 interrupted and checkpointed, 1 a fault."""
     arguments = _parse(argv)
-    rank = os.environ.get("RANK", "0")
+    rank = rank_told()
     try:
         arguments.run(arguments)
         sys.stdout.flush()
@@ -85,6 +86,6 @@ def _parser() -> argparse.ArgumentParser:
         "checkpointed, start again; 1 a fault.",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for kind in (shards, runs, planning, overview, explore, models, track, doctor):
+    for kind in (shards, fetch, runs, planning, overview, explore, models, track, doctor):
         kind.add_verbs(verbs)
     return parser

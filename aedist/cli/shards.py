@@ -3,15 +3,18 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aedist.cli.launcher import cache_folder
 from aedist.cli.terminal import open_console, open_speaker
 from aedist.errors import Interrupted, UserError
 
+if TYPE_CHECKING:
+    from aedist.shards.parts import Part
+
 
 def add_verbs(verbs: Any) -> None:
-    """The verbs shards build, shards index, shards verify, shards fetch and fetch."""
+    """The verbs shards build, shards index, shards verify and shards fetch."""
     shards = verbs.add_parser("shards", help="build, index and verify the shards of a data set")
     actions = shards.add_subparsers(title="actions", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="write the shards of a recipe in shards/")
@@ -40,32 +43,35 @@ def add_verbs(verbs: Any) -> None:
         action.add_argument("--cache", default="", metavar="FOLDER", help="as data.cache: where they are kept")
         action.add_argument("--cache-bytes", default="50GiB", metavar="SIZE", help="as data.cache_bytes (50GiB)")
 
-    fetch = verbs.add_parser("fetch", help="get originals of data sets, and weights of networks, ahead of time")
-    fetch.add_argument(
-        "names",
-        nargs="+",
-        help="recipes in shards/ by name or path; lpips, lpips-vgg: what LPIPS needs; fid: what FID and KID need",
-    )
-    fetch.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help="originals that are here already")
-    fetch.set_defaults(run=_fetch)
-
 
 def _build(arguments: argparse.Namespace) -> None:
-    from rich.progress import MofNCompleteColumn, Progress
-
-    from aedist.shards.build import build
     from aedist.shards.parts import parse_part
-    from aedist.shards.recipe import read_recipe
-    from aedist.tracking.console import speaker
 
-    path = _recipe_path(arguments.recipe)
-    recipe, out = read_recipe(path), arguments.out or path.with_suffix("")
+    path = recipe_path(arguments.recipe)
     workers = arguments.workers if arguments.workers is not None else _num_cores()
     if workers < 1:
         raise UserError(f"--workers: {workers} is refused: it should be 1 or more")
     part = parse_part(arguments.part) if arguments.part is not None else None
     given = arguments.source.expanduser() if arguments.source else None
-    console = open_console()
+    build_recipe(path, arguments.out or path.with_suffix(""), given, workers=workers, part=part)
+
+
+def build_recipe(
+    path: Path, out: Path, given: Path | None = None, *, workers: int | None = None, part: "Part | None" = None
+) -> None:
+    """Build a recipe's shards, or a part of them, and show how far it is; with all cores unless told.
+
+    Raises:
+        Interrupted: if one was asked to stop.
+        UserError: as ``shards.build.build``.
+    """
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from aedist.shards.build import build
+    from aedist.shards.recipe import read_recipe
+    from aedist.tracking.console import speaker
+
+    recipe, console = read_recipe(path), open_console()
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         tasks = {}
@@ -76,7 +82,7 @@ def _build(arguments: argparse.Namespace) -> None:
             bars.update(tasks[split], completed=done)
 
         try:
-            say = speaker(console)
+            say, workers = speaker(console), workers if workers is not None else _num_cores()
             build(recipe, out, cache_folder(), say, given, part=part, workers=workers, progress=progress)
         except KeyboardInterrupt:
             raise Interrupted(
@@ -132,29 +138,7 @@ def _open_remote_splits(arguments: argparse.Namespace) -> list[Any]:
     return [open_remote(data.shards, name, cache, open_speaker()) for name in arguments.splits or ("train", "test")]
 
 
-def _fetch(arguments: argparse.Namespace) -> None:
-    from torch.hub import get_dir
-
-    from aedist.assets import fetch
-    from aedist.shards.recipe import read_recipe
-    from aedist.shards.sources import find_source
-    from aedist.weights import WEIGHTS, weights_collection
-
-    given = arguments.source.expanduser() if arguments.source else None
-    for name in arguments.names:
-        if name in WEIGHTS:
-            collection = weights_collection(name, given, Path(get_dir()) / "checkpoints")
-            print(*fetch(collection, cache_folder(), open_speaker()).values(), sep="\n")
-            continue
-        recipe = read_recipe(_recipe_path(name, besides=f"; weights: {', '.join(WEIGHTS)}"))
-        source = find_source(recipe.source)
-        if source.collection is None:
-            raise UserError(f"{name}: its originals are files of yours; give them to aedist shards build --from FOLDER")
-        for path in fetch(source.collection, cache_folder(), open_speaker(), given).values():
-            print(path)
-
-
-def _recipe_path(name: str, besides: str = "") -> Path:
+def recipe_path(name: str, besides: str = "") -> Path:
     """A recipe's file, from its name or its path; ``besides`` is told of what else there is."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else Path("shards") / f"{name}.yaml"
     if not path.is_file():

@@ -40,6 +40,11 @@ class Originals:
         self._given = given
 
     @property
+    def have_a_route(self) -> bool:
+        """Whether they can be had without the user: fetched, drawn, or read where the recipe says they are."""
+        return self._given is not None or self._source.collection is not None
+
+    @property
     def are_in_place(self) -> bool:
         """Whether they are read where the user has them, so that they may have changed since the last build."""
         return self._given is not None and (self._source.in_place or self._source.collection is None)
