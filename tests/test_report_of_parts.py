@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aedist.errors import UserError
@@ -133,3 +134,50 @@ def test_line_that_is_no_record_is_counted_and_left_out(tmp_path, line):
     records, num_unreadable = read_records(path)
     assert [record["step"] for record in records] == [1, 2]
     assert num_unreadable == (1 if line else 0)
+
+
+def ledger(folder, attempt, steps, micro=32):
+    """What one process of an attempt notes of so many steps, its last record cut short by a kill."""
+    kind = np.dtype([("step", "<i8"), ("slot", "<i8"), ("sample_ids", "<i8", (micro,))])
+    records = np.zeros(len(steps), kind)
+    records["step"] = steps
+    folder.mkdir(exist_ok=True)
+    (folder / f"attempt-{attempt:04d}-rank-00000.bin").write_bytes(records.tobytes() + b"cut short")
+
+
+def test_what_each_interruption_cost_is_told(tmp_path):
+    """Killed after step 25 and on from 20; stopped at 40 and on from there; a third whose ledger is gone."""
+    folder = make_run(tmp_path / "r", attempts=((1, 0), (2, 20), (3, 40)))
+    ledger(folder / "ledger", 1, range(25))
+    ledger(folder / "ledger", 2, range(20, 40))
+    write_records(folder, [train_record(step) for step in (10, 20)])
+    page = report(folder)
+    assert "Trained again: 5 steps, 160 images, about 0.0 s." in page.text.replace("\N{NO-BREAK SPACE}", " ")
+    table = page.text.split("Start From step On At Trained again")[1].split("Configuration")[0]
+    costs = [row.split("3 40")[0].split("2 20")[0].strip() for row in table.split("2026-01-02 01:04 UTC")[1:]]
+    assert costs[0] == "", "the first start cost nothing"
+    assert costs[1].startswith("5 steps, 160 images")
+    assert costs[2].startswith("nothing")
+    (folder / "ledger" / "attempt-0002-rank-00000.bin").unlink()
+    assert "not known: its ledger is missing" in report(folder).text
+
+
+def test_each_process_has_its_speed_wait_and_memory(tmp_path):
+    """The first start on two processes, the second on three; of very many, the least, the middle and the greatest."""
+    folder = make_run(tmp_path / "r", attempts=((1, 0), (2, 20)))
+
+    def ranks(number):
+        return {"images_per_second": [100.0 + n for n in range(number)], "data_wait": [0.1] * number,
+                "memory_bytes": [2**30] * number}  # fmt: skip
+
+    told = [train_record(20) | {"ranks": ranks(2)}, train_record(40, attempt=2) | {"ranks": ranks(3)}]
+    write_records(folder, told)
+    text = report(folder).text
+    assert "process 0 process 1 process 2" in text
+    assert "memory (GiB)" in text
+    write_records(folder, [told[0] | {"ranks": ranks(64)}])
+    text = report(folder).text
+    assert "least middle greatest" in text
+    assert "process 0" not in text
+    write_records(folder, [told[0] | {"ranks": ranks(1)}])
+    assert "memory (GiB)" not in report(folder).text, "one process alone is the whole"

@@ -2,6 +2,7 @@
 // A slider shows one row of a series of pictures; without this script, and on paper, all rows stand below each other.
 for (const series of document.querySelectorAll("[data-series]")) {
   const slider = series.querySelector("input[type=range]"), told = series.querySelector("output");
+  if (!slider) continue; // one row alone
   const show = () => {
     for (const row of series.querySelectorAll("[data-row]")) row.classList.toggle("shown", row.dataset.row === slider.value);
     told.textContent = series.querySelectorAll("[data-row].shown")[0]?.dataset.told ?? "";
