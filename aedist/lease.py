@@ -28,6 +28,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 BEAT_SECONDS = 5.0
 BEATS_WATCHED = 4
 _POLL_SECONDS = 0.05
+_LOOKS, _LOOK_SECONDS = 3, 0.01
 _TELL_SECONDS = 10.0
 
 
@@ -84,7 +85,7 @@ def hold(lock: Path) -> Hold:
     lease: _Lease | None = None
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
             file.seek(0)
             raise Held(file.read(200).strip() or "another process") from None
@@ -100,6 +101,15 @@ def hold(lock: Path) -> Hold:
         file.close()
         raise
     return Hold(file, lease)
+
+
+def _lock(file: IO[str]) -> None:
+    """The kernel's lock; one that goes within a moment was of somebody who only looked (``holder``)."""
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_LOOK_SECONDS)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

@@ -75,6 +75,16 @@ def test_a_lock_of_the_kernel_needs_no_lease(lock: Path) -> None:
     hold(lock).close()
 
 
+def test_somebody_who_only_looks_keeps_nobody_from_holding(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock.touch()
+    looker = lock.open()
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    monkeypatch.setattr(lease.time, "sleep", lambda seconds: looker.close())  # it is gone within a moment
+    with hold(lock):
+        assert lease.holder(lock) == HERE
+    assert lease.holder(lock) is None
+
+
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_second_holder_is_refused_by_the_name_of_the_first(lock: Path) -> None:
     with hold(lock), pytest.raises(Held, match=HERE):

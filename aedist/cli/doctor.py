@@ -7,10 +7,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aedist.cli.launcher import asked_of_launcher, cache_folder
+from aedist.cli.terminal import at_work
 from aedist.errors import EXIT_FAULT, UserError
 
 if TYPE_CHECKING:
@@ -64,13 +66,16 @@ def _doctor(arguments: argparse.Namespace) -> None:
         arguments.cache or asked.cache or cache_folder(),
         checkout / "launch" / "constraints.txt",
     )
-    own = find_facts(folders, environment, asked.local_world) if asked.local_rank == 0 else []
+    with at_work("looking at this machine") if asked.world == 1 else nullcontext():
+        own = find_facts(folders, environment, asked.local_world) if asked.local_rank == 0 else []
     if arguments.quick:
         if asked.rank == 0:
             _tell(own, as_json=arguments.json)
         return
     if asked.world == 1:
-        _tell([*own, *_prove_here(arguments, environment)], as_json=arguments.json)
+        with at_work("proving that processes work together"):
+            proved = _prove_here(arguments, environment)
+        _tell([*own, *proved], as_json=arguments.json)
         return
     proof, troubles = _prove(arguments, [environment], own, asked.rank, "processes")
     if asked.rank == 0:

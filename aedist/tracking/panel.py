@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aedist.tracking.told import Measured, Told
-from aedist.tracking.words import duration, number, size, sparkline, spell
+from aedist.tracking.words import NEITHER_IS_BETTER, duration, number, size, sparkline, spell
 
 _WIDE = 120
 """From so many columns on, evaluations stand beside training."""
@@ -187,5 +187,6 @@ def _evaluation(measured: list[Measured], title: str, label_width: int) -> Group
         when = "" if metric.best_epoch is None else f" at epoch {metric.best_epoch:.4g}"
         is_best = metric.best == metric.last and metric.best_epoch is not None
         best = "the best so far" if is_best else f"best {number(metric.best)}{when}"
+        best = "" if metric.name in NEITHER_IS_BETTER else best
         table.add_row(spell(metric.name), Text(number(metric.last), style="bold"), Text(change, style=style), best)
     return Group(Text(title, style="dim", no_wrap=True, overflow="ellipsis"), table)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aedist.tracking.outlook import Outlook
 from aedist.tracking.tracker import Record
-from aedist.tracking.words import HIGHER_IS_BETTER, is_number
+from aedist.tracking.words import HIGHER_IS_BETTER, NEITHER_IS_BETTER, is_number
 
 _LONGEST_HISTORY = 200
 
@@ -31,8 +31,8 @@ class Measured:
 
     @property
     def is_better(self) -> bool | None:
-        """Whether the change is for the better; None where there is none."""
-        if not self.change:
+        """Whether the change is for the better; None where there is none, or neither is."""
+        if not self.change or self.name in NEITHER_IS_BETTER:
             return None
         return (self.change > 0) == (self.name in HIGHER_IS_BETTER)
 

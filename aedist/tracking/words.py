@@ -7,7 +7,9 @@ from typing import Any, TypeGuard
 from aedist.tracking.tracker import Record
 
 HIGHER_IS_BETTER = frozenset({"psnr", "ssim"})
-"""Of the metrics of an evaluation in training; of all others lower is better."""
+"""Of the metrics of an evaluation in training; of the others lower is better, or neither."""
+NEITHER_IS_BETTER = frozenset({"rate"})
+"""What a posterior tells of an image is a price, that of its reconstruction."""
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 _KIB, _UNITS = 1024, ("bytes", "KiB", "MiB", "GiB", "TiB")
 
