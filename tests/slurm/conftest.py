@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from jobs import CLUSTER, Site
 
+from jobs import CLUSTER, Site
 from processes import run
 from samples import write_config
 
@@ -57,7 +57,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Iterator[Sit
         text=True,
         start_new_session=True,
     ) as cluster:
-        assert cluster.stdin and cluster.stdout
+        assert cluster.stdin
+        assert cluster.stdout
         said = cluster.stdout.readline()
         if "nodes are up" not in said:
             pytest.fail(said + cluster.stdout.read())

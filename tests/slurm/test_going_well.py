@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +21,9 @@ SLURM = Path(__file__).resolve().parent.parent.parent / "slurm"
 LISTEN = "import socket, sys; s = socket.create_server(('', {})); print('listens', flush=True); sys.stdin.read()"
 
 
-def test_four_nodes_with_two_tasks_each(site: Site) -> None:
+def test_four_nodes(site: Site) -> None:
     run = site.checkout / "four"
-    job = site.train(run, options=("--nodes=4",), tasks=2)
+    job = site.train(run, options=("--nodes=4",))
     job.complete()
     assert_as_undisturbed(site, run, [(job, 0)])
 
@@ -36,7 +35,8 @@ def test_two_nodes_where_the_port_is_taken_and_once_more_when_it_is_done(site: S
     job = site.train(run, options=options)
     port = meeting_of("", int(job.id), 0, 0).ports[0]
     with site.start("on", first, sys.executable, "-c", LISTEN.format(port)) as listener:
-        assert listener.stdout and listener.stdin
+        assert listener.stdout
+        assert listener.stdin
         assert listener.stdout.readline() == "listens\n"
         site.login("scontrol", "release", job.id)
         job.complete()
@@ -64,7 +64,10 @@ def test_an_array_over_seeds(site: Site) -> None:
 
 
 def test_an_array_over_the_lines_of_a_file(site: Site) -> None:
-    lines = (f"{site.config} track.wandb=disabled run.dir={site.checkout}/line%a{word}" for word in ("", " model.latent_dim=3"))
+    lines = (
+        f"{site.config} track.wandb=disabled run.dir={site.checkout}/line%a{word}"
+        for word in ("", " model.latent_dim=3")
+    )
     (site.checkout / "list.txt").write_text("\n".join(lines) + "\n")
     for task in site.submit("train.sbatch", "@list.txt", options=("--array=1-2",)).tasks(1, 2):
         task.complete()
@@ -81,11 +84,6 @@ def test_a_mistake_fails_the_job_in_one_line_and_once(site: Site) -> None:
     assert "train.epochz" in line
 
 
-def without_when_and_where(record: Any) -> Any:
-    """What an evaluation says of the model, without what it says of the machines."""
-    return {name: value for name, value in record.items() if name in ("evaluation", "metrics", "baselines")}
-
-
 def test_an_evaluation_on_two_nodes_is_that_of_one_process(site: Site) -> None:
     here, there = (shutil.copytree(site.undisturbed, site.checkout / name) for name in ("here", "there"))
     words = ("evaluate.fid_images=0", "evaluate.fit_images=50")
@@ -95,7 +93,8 @@ def test_an_evaluation_on_two_nodes_is_that_of_one_process(site: Site) -> None:
     of_one, of_two = (
         json.loads((run / "evaluation" / "comprehensive_evaluation.json").read_text()) for run in (here, there)
     )
-    assert without_when_and_where(of_two) == without_when_and_where(of_one) != {}
+    assert of_two == of_one
+    assert of_one["metrics"]["mse"]["mean"] > 0
     assert (there / "report.html").stat().st_size > 10_000
 
 
@@ -151,5 +150,7 @@ def test_slurm_accepts_the_options_of_every_template(site: Site, words: tuple[st
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("script", [*sorted(SLURM.glob("*.s*")), CLUSTER], ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
-    done = subprocess.run(["shellcheck", "-x", script], cwd=SLURM.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["shellcheck", "-x", "-P", "SCRIPTDIR", "-S", "warning", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
