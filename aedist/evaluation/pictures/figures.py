@@ -1,9 +1,8 @@
-"""Figures of an evaluation, as pictures of 1,440 pixels: how metrics spread, where errors are, what the KL is spent on.
+"""Figures of an evaluation, 1,440 pixels wide: how metrics spread, where errors are, what the KL is spent on.
 
 They are made for a page's column of about 740 pixels, so a fine screen shows them sharp.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -11,13 +10,13 @@ from typing import Any, cast
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from aedist.evaluation.pictures.chart import Chart, chart
 from aedist.pictures import grid
 from aedist.plotstyle import DOT, INK, LINE, MUTED, STYLE
 
@@ -38,7 +37,7 @@ _TITLES = {
 }
 
 
-def histograms(values_by_metric: Mapping[str, NDArray[np.float64]], title: str = "") -> Image.Image:
+def histograms(values_by_metric: Mapping[str, NDArray[np.float64]], title: str = "") -> Chart:
     """How each metric is spread over the images: a panel each, with its median and its 5 % to 95 % range.
 
     Args:
@@ -56,7 +55,7 @@ def histograms(values_by_metric: Mapping[str, NDArray[np.float64]], title: str =
             ax.set_axis_off()
         for ax in axes[::columns]:
             ax.set_ylabel("images")
-        return _drawn(figure)
+        return chart(figure)
 
 
 def _histogram(ax: Axes, label: str, values: NDArray[np.float64]) -> None:
@@ -77,7 +76,7 @@ def _histogram(ax: Axes, label: str, values: NDArray[np.float64]) -> None:
     ax.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS, integer=True))
 
 
-def kl_bars(kl_d: NDArray[np.float64], active_d: NDArray[np.bool_] | None = None, title: str = "") -> Image.Image:
+def kl_bars(kl_d: NDArray[np.float64], active_d: NDArray[np.bool_] | None = None, title: str = "") -> Chart:
     """The KL of each number of an encoding, mean over images, the largest first.
 
     Args:
@@ -110,7 +109,7 @@ def kl_bars(kl_d: NDArray[np.float64], active_d: NDArray[np.bool_] | None = None
         ax.set_ylabel("KL (nats)")
         if active_d is not None:
             ax.legend(frameon=False, labelcolor=INK, fontsize=10, loc="upper right")
-        return _drawn(figure)
+        return chart(figure)
 
 
 def error_maps(
@@ -180,9 +179,3 @@ def _bare(ax: Axes) -> None:
 def _plain(value: float, _position: int | None = None) -> str:
     """A tick as a person writes it."""
     return f"{value:,.10g}"
-
-
-def _drawn(figure: Figure) -> Image.Image:
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    return Image.open(buffer).convert("RGB")

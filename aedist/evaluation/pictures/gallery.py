@@ -10,6 +10,7 @@ from aedist.evaluation.generation import DEFINITIONS as DENSITIES
 from aedist.evaluation.generation import decode_draws, describe, latent_shape
 from aedist.evaluation.job import Job, Measured
 from aedist.evaluation.measures.latents import active_units
+from aedist.evaluation.pictures.chart import Chart, save_chart
 from aedist.evaluation.pictures.figures import histograms, kl_bars
 from aedist.evaluation.pictures.latentmap import latent_map
 from aedist.evaluation.pictures.showcase import (
@@ -41,17 +42,22 @@ def draw_pictures(job: Job, measured: Measured) -> list[Path]:
     Returns:
         the files.
     """
-    folder, made = job.trained.run.evaluation, dict[str, Image]()
+    folder, made = job.trained.run.evaluation, dict[str, Image | Chart]()
     if job.plan.num_images:
         made |= _of_images(job, measured) | _of_encodings(job, measured)
     for name, density in measured.densities.items():
         made[f"samples_{name}"] = _samples(job, name, density)
     for name in set(_NAMES) - made.keys():
-        (folder / f"{name}.png").unlink(missing_ok=True)
-    return [save_picture(picture, folder / f"{name}.png") for name, picture in made.items()]
+        for suffix in ("png", "svg"):
+            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+    return [_save(drawn, folder / f"{name}.png") for name, drawn in made.items()]
 
 
-def _of_images(job: Job, measured: Measured) -> dict[str, Image]:
+def _save(drawn: Image | Chart, path: Path) -> Path:
+    return save_chart(drawn, path) if isinstance(drawn, Chart) else save_picture(drawn, path)
+
+
+def _of_images(job: Job, measured: Measured) -> dict[str, Image | Chart]:
     """The reconstructions of some of each class, the best, median and worst by squared error, and the metrics."""
     trained = job.trained
     split, model, device = trained.split, trained.model, trained.place.device
@@ -59,20 +65,20 @@ def _of_images(job: Job, measured: Measured) -> dict[str, Image]:
     errors = measured.rows["mse"].numpy()
     lowest, middle, highest = spread(errors, columns(split.index))
     chosen = {"reconstructions": classes_in_turn(store), "best": lowest, "median": middle, "worst": highest}
-    name = f"{split.index.name} {split.index.split}, {trained.checkpoint.name}"
-    made: dict[str, Image] = {}
+    name = f"{split.index.name} {split.index.split}, N = {len(errors):,}, {trained.checkpoint.name}"
+    made: dict[str, Image | Chart] = {}
     for kind, ids in chosen.items():
         labels = () if kind == "reconstructions" else tuple(f"{errors[one]:.4f}" for one in ids)
         made[kind] = reconstructions(model, device, store, ids, f"{name}: {_TITLES[kind]}", labels)
     made["errors"] = where_errors_are(model, device, store, errors, f"{name}: where the errors are")
     values = {metric: measured.rows[metric].numpy() for metric in OF_IMAGES if metric in measured.rows}
-    made["histograms"] = histograms(values, f"{name}, N = {len(errors):,}")
+    made["histograms"] = histograms(values, f"{name}: metrics of single images")
     return made
 
 
-def _of_encodings(job: Job, measured: Measured) -> dict[str, Image]:
+def _of_encodings(job: Job, measured: Measured) -> dict[str, Chart]:
     """The map of the encodings, and of a variational model what each number costs."""
-    split, made = job.trained.split, dict[str, Image]()
+    split, made = job.trained.split, dict[str, Chart]()
     name, z_nd = f"{split.index.name} {split.index.split}", measured.rows["encodings"]
     found = latent_map(z_nd.numpy(), labels_of(job), split.index.classes, job.trained.config.run.seed, name)
     if found is not None:
@@ -94,4 +100,5 @@ def _samples(job: Job, name: str, density: Density) -> Image:
     number = _SAMPLE_ROWS * columns(trained.split.index)
     images, _ = decode_draws(trained, density, (0, number), latent_shape(trained), trained.config.run.seed)
     words = describe(name, job.fit_split, job.num_fitted)
-    return samples(images.cpu().numpy(), f"{trained.checkpoint.name}: {words}")
+    name = f"{trained.split.index.name}, N = {number}, {trained.checkpoint.name}"
+    return samples(images.cpu().numpy(), f"{name}: {words}")

@@ -6,7 +6,6 @@ and Melville, 2018) where the package umap-learn is installed, else t-SNE (van d
 """
 
 import importlib
-import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,29 +14,24 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
-from PIL import Image
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from aedist.evaluation.labels import NO_CLASS
+from aedist.evaluation.pictures.chart import Chart, chart
 from aedist.keys import key
-from aedist.plotstyle import INK, MUTED, STYLE
+from aedist.plotstyle import CATEGORIES, INK, LINE, MUTED, NO_CATEGORY, RULE, STYLE
 
 MOST_IMAGES = 2000
 MOST_CLASSES = 20
 _FEWEST_IMAGES = 5
 _COMPONENTS = 50  # that neighbours are looked for in, as is usual for t-SNE
 _PERPLEXITY, _NEIGHBOURS = 30.0, 15
-_WITHOUT_CLASS, _PLAIN = "#b0b4b9", "#0072b2"
-_COLOURS = (  # Petroff, "Accessible color sequences for data visualization", 2021: ten, told apart by most eyes
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadb",
-)  # fmt: skip
 _MARKERS = ("o", "^")
 _SIZE = 9.0
 _LETTERS, _LONGEST_NAME = 125, 24  # of a line of the legend, and of a name in it
@@ -54,8 +48,8 @@ class Map:
 
 def latent_map(
     z_nd: NDArray[np.float64], labels_n: NDArray[np.int64], classes: Sequence[str], seed: int, title: str = ""
-) -> Image.Image | None:
-    """The two maps of at most ``MOST_IMAGES`` evenly chosen images, as a picture 1,440 pixels wide.
+) -> Chart | None:
+    """The two maps of at most ``MOST_IMAGES`` evenly chosen images, as a figure 1,440 pixels wide.
 
     Args:
         z_nd: encodings of images. Those that are not finite are left out, and counted in the title.
@@ -65,7 +59,7 @@ def latent_map(
         title: what the images are, such as ``mnist/test``.
 
     Returns:
-        the picture, or None where encodings have no map: of fewer than five images, or all the same.
+        the figure, or None where encodings have no map: of fewer than five images, or all the same.
     """
     is_finite_n = np.isfinite(z_nd).all(axis=1)
     lost = int((~is_finite_n).sum())
@@ -145,13 +139,13 @@ def _umap() -> Any:
 
 def _drawn(
     maps: Sequence[Map], labels: NDArray[np.int64], classes: Sequence[str], shown: Sequence[int], title: str
-) -> Image.Image:
+) -> Chart:
     rank = {label: place for place, label in enumerate(shown)}
     ranks = np.array([rank.get(label, NO_CLASS) for label in labels.tolist()])
     names = [_short(classes[label]) for label in shown]
     handles = [_handle(_marker(place), _colour(place), name) for place, name in enumerate(names)]
     if shown and (ranks < 0).any():
-        handles.append(_handle("o", _WITHOUT_CLASS, "no class"))
+        handles.append(_handle("o", NO_CATEGORY, "no class"))
     columns = max(1, min(10, len(handles), _LETTERS // (max(map(len, names), default=0) + 5)))
     rows = -(-len(handles) // columns)
     with mpl.rc_context(STYLE):
@@ -165,9 +159,7 @@ def _drawn(
                 handles=handles, loc="outside lower center", ncols=columns, frameon=False,
                 labelcolor=INK, fontsize=10, handletextpad=0.1, columnspacing=1.2,
             )  # fmt: skip
-        buffer = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-        return Image.open(buffer).convert("RGB")
+        return chart(figure)
 
 
 def _handle(marker: str, colour: str, name: str) -> Line2D:
@@ -183,9 +175,9 @@ def _scatter(ax: Axes, one: Map, ranks: NDArray[np.int64], names: Sequence[str])
     # in the order of the images, so that no class covers another
     for marker in _MARKERS:
         here = np.array([_marker(rank) == marker for rank in ranks.tolist()])
-        colours = [_colour(rank) if names else _PLAIN for rank in ranks[here].tolist()]
+        colours = [_colour(rank) if names else LINE for rank in ranks[here].tolist()]
         ax.scatter(*one.xy_n2[here].T, s=_SIZE, marker=marker, c=colours, linewidths=0, alpha=0.8)
-    if not one.axes[0] and len(names) <= len(_COLOURS):  # where classes are apart, their names fit between them
+    if not one.axes[0] and len(names) <= len(CATEGORIES):  # where classes are apart, their names fit between them
         for rank, name in enumerate(names):
             x, y = np.median(one.xy_n2[ranks == rank], axis=0)
             outline = [Stroke(linewidth=3, foreground="white")]
@@ -194,13 +186,13 @@ def _scatter(ax: Axes, one: Map, ranks: NDArray[np.int64], names: Sequence[str])
     ax.set_ylabel(one.axes[1], color=MUTED, fontsize=10)
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.spines[:].set_color("#dfe2e6")
+    ax.spines[:].set_color(RULE)
     ax.set_aspect("equal", adjustable="datalim")
 
 
 def _colour(rank: int) -> str:
-    return _WITHOUT_CLASS if rank < 0 else _COLOURS[rank % len(_COLOURS)]
+    return NO_CATEGORY if rank < 0 else CATEGORIES[rank % len(CATEGORIES)]
 
 
 def _marker(rank: int) -> str:
-    return _MARKERS[max(0, rank) // len(_COLOURS)]
+    return _MARKERS[max(0, rank) // len(CATEGORIES)]
