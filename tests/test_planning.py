@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,6 +42,16 @@ from samples import write_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONSTANTS = Constants()
+
+
+@pytest.fixture(autouse=True)
+def checkout_without_shards(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where recipes are and nothing is built, whatever this machine has."""
+    folder = tmp_path_factory.mktemp("checkout") / "shards"
+    folder.mkdir()
+    for recipe in (CONFIGS.parent / "shards").glob("*.yaml"):
+        shutil.copy(recipe, folder)
+    monkeypatch.chdir(folder.parent)
 
 
 def config_of(kind: str = "conv", micro: int = 2, num_micro: int = 4, **sections: Any) -> Config:
@@ -378,6 +389,19 @@ def test_shards_that_are_not_built_are_planned_by_their_recipe() -> None:
     assert "unknown before the run begins" in "\n".join(lines_of(plan_for(lost, 64, 8), "c.yaml", []))
 
 
+def test_images_that_are_decoded_slower_than_a_gpu_computes_are_told() -> None:
+    config = load_config(CONFIGS / "tinyimagenet_ae.yaml", ["batch.num_micro=8", "data.mode=stream", "data.workers=1"])
+    constants = replace(CONSTANTS, decode_mpixels=4.096)  # a thousand images a second
+    found = forecast(Question(config, Machines(1, 8, has_gpus=True), constants))
+    assert found.images_per_second == pytest.approx(8 * 1000)
+    assert found.compute is not None
+    workers = int(np.ceil(found.compute.decode_seconds / found.compute.seconds))
+    text = "\n".join(lines_of(found, "c.yaml", []))
+    assert f"data.workers={workers} instead of 1 would keep up, or images in memory: data.memory=2GiB" in text
+    faster = load_config(CONFIGS / "tinyimagenet_ae.yaml", ["batch.num_micro=8", "data.mode=stream", "data.workers=64"])
+    assert not forecast(Question(faster, Machines(1, 8, has_gpus=True), constants)).waits_for_data
+
+
 @pytest.mark.parametrize(
     ("words", "options", "told"),
     [
@@ -397,10 +421,7 @@ def test_shards_that_are_not_built_are_planned_by_their_recipe() -> None:
         (["data.mode=resident", "data.memory=1KiB"], {}, "data.mode: resident needs .*; raise data.memory"),
     ],
 )
-def test_what_cannot_work_is_refused_in_a_line(
-    words: list[str], options: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(CONFIGS.parent)
+def test_what_cannot_work_is_refused_in_a_line(words: list[str], options: dict[str, Any], told: str) -> None:
     base = ["data.shards=shards/tinyimagenet", "batch.num_micro=32", "batch.micro=4"]
     config = load_config(CONFIGS / "tinyimagenet_ae.yaml", [*base, *words])
     with pytest.raises(UserError, match=told) as refused:
@@ -457,7 +478,6 @@ def test_constants_change_by_name_alone(word: str, told: str) -> None:
 
 
 def test_a_table_of_several_configurations(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(CONFIGS.parent)
     paths = [str(CONFIGS / "tinyimagenet_ae.yaml"), str(CONFIGS / "mnist_ae.yaml")]
     monkeypatch.setenv("COLUMNS", "400")
     main(["plan", *paths, "--gpus", "1", "16", "--set", "nic_gbits=100"])

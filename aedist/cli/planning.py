@@ -65,7 +65,7 @@ def _print_table(arguments: argparse.Namespace) -> None:
     """A row for each configuration and number of GPUs; what cannot work says why."""
     from aedist.cli.terminal import at_work
     from aedist.configfile import load_config
-    from aedist.planning.words import table_head, table_row
+    from aedist.planning.table import table_head, table_row
 
     others = [word for word in arguments.words if word.endswith((".yaml", ".yml")) and "=" not in word]
     words = [word for word in arguments.words if word not in others]

@@ -69,6 +69,9 @@ class Constants:
     loop_us: float = _constant(
         300, "speed", "us", "host's work in a step that the GPU waits for: batch, update, records; assumed"
     )
+    decode_mpixels: float = _constant(
+        100, "speed", "M/s", "pixels that a loader process decodes: 50 at 64 x 64 to 130 at 256 x 256; measured, JPEG"
+    )
 
     gpu_base_gib: float = _constant(2.0, "memory", "GiB", "of a GPU for CUDA, cuDNN's scratch and NCCL; assumed")
     slack: float = _constant(0.1, "memory", "", "more that the allocator takes for a pass than the pass needs; assumed")

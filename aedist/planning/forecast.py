@@ -71,7 +71,12 @@ class Forecast:
         """Of one step."""
         if self.compute is None or self.exposed_seconds is None:
             return None
-        return self.compute.seconds + self.exposed_seconds
+        return max(self.compute.seconds + self.exposed_seconds, self.compute.decode_seconds)
+
+    @property
+    def waits_for_data(self) -> bool:
+        """Whether decoding takes longest."""
+        return self.compute is not None and self.compute.decode_seconds == self.step_seconds
 
     @property
     def images_per_second(self) -> float | None:
@@ -83,7 +88,7 @@ class Forecast:
         """Images a second against as many processes that need not wait for each other, with as much to do each."""
         if self.compute is None or self.images_per_second is None:
             return None
-        alone = self.rounds * self.plan.micro / self.compute.seconds
+        alone = self.rounds * self.plan.micro / max(self.compute.seconds, self.compute.decode_seconds)
         return self.images_per_second / (self.question.machines.world * alone)
 
     @property
@@ -133,7 +138,10 @@ def forecast(question: Question) -> Forecast:
 
     buckets = _buckets(config, sketch, size, training, machines)
     statistics_bytes = 8 * size.statistics if machines.world > 1 and config.train.reduce == "fast" else 0
-    compute = compute_of(question.speed, training, slots, config, size, constants, on_gpu=machines.has_gpus)
+    pixels = 0 if keeps else index.image_shape[0] * index.image_shape[1]
+    compute = compute_of(
+        question.speed, training, slots, config, size, constants, on_gpu=machines.has_gpus, decoded_pixels=pixels
+    )
     at_the_end = all_reduce_seconds(statistics_bytes, machines, constants) if statistics_bytes else 0.0
     return Forecast(
         question,

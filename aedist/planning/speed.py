@@ -31,6 +31,8 @@ class Compute:
     backward_seconds: float
     """Of its last backward pass, behind which sums hide."""
     source: str
+    decode_seconds: float = 0.0
+    """Of its loader processes, for the images of a step that are not in memory; 0 where a measured speed has it."""
 
 
 def speed_of_run(path: Path, config: Config, *, has_gpus: bool) -> Speed:
@@ -75,12 +77,24 @@ def compute_of(
     constants: Constants,
     *,
     on_gpu: bool,
+    decoded_pixels: int,
 ) -> Compute | None:
     """What a process computes in a step with ``slots`` micro-batches; None on CPUs of which no speed is known.
 
     What is assumed of a GPU: a pass takes as long as its FLOPs and the traffic of its operations, each by itself, or as
     the host takes to start them, whichever is longer. The host then waits for the gradient's norm; what it does besides
     in a step comes on top, and the update, which reads and writes every moment, weight and gradient.
+    Beside it all, loader processes decode.
+
+    Args:
+        speed: of a process, where it is known.
+        training: a forward and backward pass.
+        slots: the micro-batches of the process.
+        config: the run.
+        size: the model's.
+        constants: what is assumed.
+        on_gpu: whether the process has one.
+        decoded_pixels: of an image that is decoded each time; 0 where images are kept in memory.
     """
     images = slots * config.batch.micro
     passes = max(1, images // training.images)
@@ -97,6 +111,6 @@ def compute_of(
     width = 8 if precision == "fp64" else 4
     update = (7 + (3 if config.train.ema_decay is not None else 0)) * width * size.parameters / bandwidth
     bound = "FLOPs and memory traffic" if work >= one else "the host's starts of operations"
-    return Compute(
-        passes * one + update + constants.loop_us * 1e-6, constants.backward_share * one, f"assumed, bound by {bound}"
-    )
+    seconds = passes * one + update + constants.loop_us * 1e-6
+    decode = images * decoded_pixels / (max(1, config.data.workers) * constants.decode_mpixels * 1e6)
+    return Compute(seconds, constants.backward_share * one, f"assumed, bound by {bound}", decode)

@@ -7,7 +7,7 @@ from math import ceil
 
 from aedist.planning.forecast import Forecast
 from aedist.planning.memory import ASSUMED_GPU_BYTES, GIB
-from aedist.planning.network import Machines, all_reduce_seconds, exposed_seconds
+from aedist.planning.network import all_reduce_seconds, exposed_seconds
 from aedist.planning.reading import Reading
 from aedist.summary import plan_lines
 
@@ -122,13 +122,27 @@ def _compute(found: Forecast) -> str:
 
 def _speed(found: Forecast) -> str:
     step, rate, run = found.step_seconds or 0.0, found.images_per_second or 0.0, found.run_seconds or 0.0
-    exposed = found.exposed_seconds or 0.0
-    waits = f", of which {time_said(exposed)} waiting for sums" if found.buckets else ""
+    waits = ""
+    if found.waits_for_data:
+        waits = ", as long as its images take to decode"
+    elif found.buckets:
+        waits = f", of which {time_said(found.exposed_seconds or 0.0)} waiting for sums"
     return (
-        f"predicted {time_said(step)} a step{waits}; {rate:,.0f} images/s in all, "
-        f"weak-scaling efficiency {found.efficiency:.0%}; {time_said(run)} for all "
-        f"{found.cadence.last_step:,} steps, evaluations apart; each node decodes "
-        f"{rate / found.question.machines.nodes:,.0f} images/s" + (" from memory" if found.is_resident else "")
+        f"predicted {time_said(step)} a step{waits}; {rate:,.0f} images/s in all, weak-scaling efficiency "
+        f"{found.efficiency:.0%}; {time_said(run)} for all {found.cadence.last_step:,} steps, evaluations apart"
+        + (_more_workers(found) if found.waits_for_data else "")
+    )
+
+
+def _more_workers(found: Forecast) -> str:
+    config, compute = found.question.config, found.compute
+    if compute is None:
+        return ""
+    workers = ceil(max(1, config.data.workers) * compute.decode_seconds / compute.seconds)
+    decoded = found.described.split.index.decoded_bytes
+    return (
+        f"; data.workers={workers} instead of {config.data.workers} would keep up, or images in memory: "
+        f"data.memory={ceil(decoded / GIB)}GiB"
     )
 
 
@@ -194,45 +208,3 @@ def time_limit(seconds: float, margin: float, hours_most: float) -> str:
     quarters = ceil(seconds * (1 + margin) / _QUARTER_HOUR) + 1
     minutes = min(15 * quarters, max(15, int(60 * hours_most)))
     return f"{minutes // 60:02}:{minutes % 60:02}:00"
-
-
-def table_head() -> str:
-    """The head of a table of forecasts, in Markdown."""
-    columns = (
-        "configuration",
-        "GPUs",
-        "images a step",
-        "steps an epoch",
-        "a node reads",
-        "a GPU needs",
-        "all-reduce",
-        "step",
-        "efficiency",
-        "images/s",
-        "all epochs",
-    )
-    return f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}"
-
-
-def table_row(name: str, found: Forecast) -> str:
-    """One forecast as a row of the table."""
-    plan, machines = found.plan, found.question.machines
-    about = "~" if found.described.is_estimate else ""
-    cells = (
-        name,
-        _gpus(machines),
-        f"{plan.images_per_step:,} = {plan.num_micro} x {plan.micro}",
-        f"{plan.steps_per_epoch:,}",
-        f"{about}{bytes_said(max(found.reading.num_bytes))}{' once' if found.is_resident else ''}",
-        f"{sum(found.memory.gpu.values()) / GIB:,.1f} GiB",
-        time_said(found.all_reduce_seconds) if found.buckets else "",
-        time_said(found.step_seconds) if found.step_seconds else "",
-        f"{found.efficiency:.0%}" if found.efficiency else "",
-        f"{found.images_per_second:,.0f}" if found.images_per_second else "",
-        time_said(found.run_seconds) if found.run_seconds else "",
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _gpus(machines: Machines) -> str:
-    return f"{machines.world}" if machines.nodes == 1 else f"{machines.nodes} x {machines.per_node}"
