@@ -77,7 +77,7 @@ class Constants:
     slack: float = _constant(0.1, "memory", "", "more that the allocator takes for a pass than the pass needs; assumed")
     process_gib: float = _constant(3.0, "memory", "GiB", "of the host for a process with CUDA; assumed")
     cpu_process_gib: float = _constant(
-        0.5, "memory", "GiB", "of the host for a process without; measured, torch imported"
+        0.5, "memory", "GiB", "of the host for a process without; assumed"
     )
     worker_gib: float = _constant(0.1, "memory", "GiB", "of the host for a loader process, forked; assumed")
 

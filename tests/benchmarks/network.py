@@ -3,7 +3,7 @@
     python tests/benchmarks/network.py [PROCESSES]
 
 Start (alpha) and bandwidth (beta) are fitted to the sums of two sizes, and a third, between them, is predicted and
-then measured. What it prints for two processes is where the constants gloo_start_us and gloo_gbytes come from.
+then measured. What it prints may be given to `aedist plan --set`.
 """
 
 import sys
