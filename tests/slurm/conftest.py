@@ -22,7 +22,7 @@ from samples import write_config
 ROOT = Path(__file__).resolve().parent.parent.parent
 NODES = 14
 PLAYED_TOGETHER = 5
-TRAIN = {"reduce": "exact", "epochs": 16, "log_every": 32, "evaluate_every": 800, "checkpoint_every": 160}  # 96 steps
+TRAIN = {"reduce": "exact", "epochs": 16, "log_every": 16, "evaluate_every": 800, "checkpoint_every": 160}  # 96 steps
 _PLAYED = pytest.StashKey[dict[str, Future[float]]]()
 
 

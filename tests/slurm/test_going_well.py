@@ -25,7 +25,7 @@ def test_four_nodes(site: Site) -> None:
     run = site.checkout / "four"
     job = site.train(run, options=("--nodes=4",))
     job.complete()
-    assert_as_undisturbed(site, run, [(job, 0)])
+    assert_as_undisturbed(site, run, job)
 
 
 def test_two_nodes_where_the_port_is_taken_and_once_more_when_it_is_done(site: Site) -> None:
@@ -42,7 +42,7 @@ def test_two_nodes_where_the_port_is_taken_and_once_more_when_it_is_done(site: S
         job.complete()
         assert listener.poll() is None
         listener.stdin.close()
-    assert_as_undisturbed(site, run, [(job, 0)])
+    assert_as_undisturbed(site, run, job)
     again = site.train(run)
     again.complete()
     assert again.restarts == 0
@@ -148,7 +148,9 @@ def test_slurm_accepts_the_options_of_every_template(site: Site, words: tuple[st
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-@pytest.mark.parametrize("script", [*sorted(SLURM.glob("*.sbatch")), SLURM / "accelerate.sh", CLUSTER], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", [*sorted(SLURM.glob("*.sbatch")), SLURM / "accelerate.sh", CLUSTER], ids=lambda path: path.name
+)
 def test_shellcheck_finds_nothing(script: Path) -> None:
     """Neither there nor in what is sourced."""
     done = subprocess.run(

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 import pytest
 
 from jobs import Site
-from outcome import assert_as_undisturbed
+from outcome import assert_as_undisturbed, starts_of
 
 MIDDLE = 20
 """A step before those that are slow."""
-SLOW = 32
-"""One among them, which a start is in after it was told to go on."""
 
 
 @pytest.mark.parametrize(("name", "environment"), [("srun", {}), ("accelerate", {"AEDIST_LAUNCHER": "accelerate"})])
@@ -25,7 +23,7 @@ def test_a_warning_with_either_launcher(site: Site, name: str, environment: Mapp
     job.wait_for_restart()
     job.hurry()
     job.complete()
-    assert_as_undisturbed(site, run, [(job, 0), (job, 1)])
+    assert_as_undisturbed(site, run, job)
 
 
 def test_the_time_limit(site: Site) -> None:
@@ -36,7 +34,7 @@ def test_the_time_limit(site: Site) -> None:
     job.hurry()
     job.complete()
     assert "aedist job: warned" in job.log
-    assert_as_undisturbed(site, run, [(job, 0), (job, 1)])
+    assert_as_undisturbed(site, run, job)
 
 
 def test_preemption_with_a_grace_period(site: Site) -> None:
@@ -50,7 +48,7 @@ def test_preemption_with_a_grace_period(site: Site) -> None:
     job.hurry()
     job.complete()
     assert site.record(weighty)["JobState"] == "COMPLETED"
-    assert_as_undisturbed(site, run, [(job, 0), (job, 1)])
+    assert_as_undisturbed(site, run, job)
 
 
 def test_a_requeue_from_outside(site: Site) -> None:
@@ -62,7 +60,7 @@ def test_a_requeue_from_outside(site: Site) -> None:
     job.wait_for_restart()
     job.hurry()
     job.complete()
-    assert_as_undisturbed(site, run, [(job, 0), (job, 1)])
+    assert_as_undisturbed(site, run, job)
 
 
 def test_a_cancelled_job_stays_so_and_the_same_command_goes_on_with_other_nodes(site: Site) -> None:
@@ -75,7 +73,7 @@ def test_a_cancelled_job_stays_so_and_the_same_command_goes_on_with_other_nodes(
     assert "and checkpointed" in job.log
     again = site.train(run, options=("--nodes=2",))
     again.complete()
-    assert_as_undisturbed(site, run, [(job, 0), (again, 0)])
+    assert_as_undisturbed(site, run, job, again)
 
 
 def test_killed_processes_fail_the_job_and_the_same_command_goes_on(site: Site) -> None:
@@ -88,7 +86,7 @@ def test_killed_processes_fail_the_job_and_the_same_command_goes_on(site: Site) 
     assert job.restarts == 0
     again = site.train(run)
     again.complete()
-    assert_as_undisturbed(site, run, [(job, 0), (again, 0)])
+    assert_as_undisturbed(site, run, job, again)
 
 
 def test_the_bound_on_restarts(site: Site) -> None:
@@ -97,11 +95,11 @@ def test_the_bound_on_restarts(site: Site) -> None:
     job.wait_for_step(run, MIDDLE)
     site.login("scancel", "--batch", "--signal=USR1", job.id)
     job.wait_for_restart()
-    job.wait_for_step(run, SLOW)
+    job.wait_until(lambda: starts_of(run) == [(job.id, 0), (job.id, 1)], "in its second start")
     site.login("scancel", "--batch", "--signal=USR1", job.id)
     assert job.end() == "FAILED"
     assert (job.exit_code, job.restarts) == (75, 1)
     assert "after 1 restarts, which is the bound" in job.log
     again = site.train(run)
     again.complete()
-    assert_as_undisturbed(site, run, [(job, 0), (job, 1), (again, 0)])
+    assert_as_undisturbed(site, run, job, again)

@@ -23,4 +23,4 @@ def test_of_two_nodes_one_is_lost(site: Site, event: str, end: str, which: int) 
     assert lost not in job.nodes
     job.complete()
     site.cluster(end, lost)
-    assert_as_undisturbed(site, run, [(job, 0), (job, 1)])
+    assert_as_undisturbed(site, run, job)
