@@ -1,7 +1,7 @@
 """Python imports this by itself where this folder is on its path: training goes slowly until a file appears.
 
 So a test finds a run in the middle, however fast the machine, and burns no time: the first steps are quick, later ones
-take a second each, and with the file none waits. It wraps the update of the training loop as soon as that is imported.
+take two seconds each, and with the file none waits. It wraps the update of the training loop as soon as that is imported.
 """
 
 import importlib.abc
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 QUICK_STEPS = 30
-SECONDS_A_STEP = 1.0
+SECONDS_A_STEP = 2.0
 
 
 class SlowedLoop(importlib.abc.MetaPathFinder, importlib.abc.Loader):
