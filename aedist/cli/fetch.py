@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aedist.cli.launcher import cache_folder
 from aedist.cli.shards import build_recipe, recipe_path
-from aedist.cli.terminal import open_speaker
+from aedist.cli.terminal import at_work
 from aedist.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,13 +66,18 @@ def _is_config(name: str, *, with_keys: bool) -> bool:
 
 
 def _fetch_config(path: Path, words: list[str]) -> None:
-    from torch.hub import get_dir
+    with at_work(f"looking what {path} needs") as work:
+        from torch.hub import get_dir
 
-    from aedist.configfile import load_config
-    from aedist.needs import provide
+        from aedist.configfile import load_config
+        from aedist.needs import provide
 
-    config = load_config(path, words)
-    needs = provide(config, cache_folder(), Path(get_dir()) / "checkpoints", open_speaker(), build_recipe)
+        def build(recipe: Path, out: Path) -> None:
+            work.end()  # a build shows more
+            build_recipe(recipe, out)
+
+        config = load_config(path, words)
+        needs = provide(config, cache_folder(), Path(get_dir()) / "checkpoints", work, build)
     for line in _table(needs):
         print(line)
     if config.track.wandb in ("auto", "online"):
@@ -96,21 +101,20 @@ def _table(needs: "list[Need]") -> list[str]:
 
 
 def _fetch_named(name: str, given: Path | None) -> None:
-    from torch.hub import get_dir
+    with at_work(f"fetching {name}") as work:
+        from torch.hub import get_dir
 
-    from aedist.assets import fetch
-    from aedist.shards.recipe import read_recipe
-    from aedist.shards.sources import find_source
-    from aedist.weights import WEIGHTS, weights_collection
+        from aedist.assets import fetch
+        from aedist.shards.recipe import read_recipe
+        from aedist.shards.sources import find_source
+        from aedist.weights import WEIGHTS, weights_collection
 
-    if name in WEIGHTS:
-        collection = weights_collection(name, given, Path(get_dir()) / "checkpoints")
-        print(*fetch(collection, cache_folder(), open_speaker()).values(), sep="\n")
-        return
-    besides = f"; weights: {', '.join(WEIGHTS)}; or a configuration's path"
-    recipe = read_recipe(recipe_path(name, besides=besides))
-    source = find_source(recipe.source)
-    if source.collection is None:
-        raise UserError(f"{name}: its originals are files of yours; give them to aedist shards build --from FOLDER")
-    for path in fetch(source.collection, cache_folder(), open_speaker(), given).values():
-        print(path)
+        if name in WEIGHTS:
+            collection, given = weights_collection(name, given, Path(get_dir()) / "checkpoints"), None
+        else:
+            besides = f"; weights: {', '.join(WEIGHTS)}; or a configuration's path"
+            collection = find_source(read_recipe(recipe_path(name, besides=besides)).source).collection
+        if collection is None:
+            raise UserError(f"{name}: its originals are files of yours; give them to aedist shards build --from FOLDER")
+        paths = fetch(collection, cache_folder(), work, given)
+    print(*paths.values(), sep="\n")

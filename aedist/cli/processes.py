@@ -58,7 +58,7 @@ def run_processes(count: int, words: Sequence[str]) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
     }
-    told.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))  # an equal share, as the place takes it
+    told.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
     processes = list[subprocess.Popen[bytes]]()
 
     def hand_on(number: int, frame: FrameType | None) -> None:

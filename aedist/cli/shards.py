@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aedist.cli.launcher import cache_folder
-from aedist.cli.terminal import open_console, open_speaker
+from aedist.cli.terminal import Work, at_work, open_console
 from aedist.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -96,35 +96,39 @@ def _num_cores() -> int:
 
 
 def _index(arguments: argparse.Namespace) -> None:
-    from aedist.shards.describe import index_folder
+    with at_work(f"looking through {arguments.folder}") as work:
+        from aedist.shards.describe import index_folder
 
-    for path in index_folder(arguments.folder, open_speaker(), force=arguments.force):
+        paths = index_folder(arguments.folder, work, force=arguments.force)
+    for path in paths:
         print(f"wrote {path}")
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from aedist.data.address import is_address
-    from aedist.shards.verify import verify_folder, verify_remote
+    with at_work(f"checking {arguments.folder}") as work:
+        from aedist.data.address import is_address
+        from aedist.shards.verify import verify_folder, verify_remote
 
-    if is_address(arguments.folder):
-        splits = _open_remote_splits(arguments)
-        count = sum(verify_remote(folder, index, open_speaker()) for folder, index in splits)
-    else:
-        if arguments.splits:
-            raise UserError(f"--splits: goes with an address, and {arguments.folder} is a folder; leave it out")
-        count = verify_folder(Path(arguments.folder), open_speaker())
+        if is_address(arguments.folder):
+            splits = _open_remote_splits(arguments, work)
+            count = sum(verify_remote(folder, index, work) for folder, index in splits)
+        else:
+            if arguments.splits:
+                raise UserError(f"--splits: goes with an address, and {arguments.folder} is a folder; leave it out")
+            count = verify_folder(Path(arguments.folder), work)
     print(f"{arguments.folder}: all {count:,} samples are sound")
 
 
 def _fetch_shards(arguments: argparse.Namespace) -> None:
-    from aedist.data.remote import fetch_all
+    with at_work(f"fetching {arguments.address}") as work:
+        from aedist.data.remote import fetch_all
 
-    for folder, index in _open_remote_splits(arguments):
-        fetch_all(folder, index, open_speaker())
-        print(f"{folder}: all {len(index.shards):,} shards are in {folder.cache.folder}")
+        for folder, index in _open_remote_splits(arguments, work):
+            fetch_all(folder, index, work)
+            work(f"{folder}: all {len(index.shards):,} shards are in {folder.cache.folder}")
 
 
-def _open_remote_splits(arguments: argparse.Namespace) -> list[Any]:
+def _open_remote_splits(arguments: argparse.Namespace, work: Work) -> list[Any]:
     """Each split of an address, with its index."""
     from aedist.configfile import parse_config
     from aedist.data.remote import open_remote
@@ -135,7 +139,7 @@ def _open_remote_splits(arguments: argparse.Namespace) -> list[Any]:
     data = parse_config({"data": keys, "model": {"kind": "mlp"}}, "command line").data
     cache = shard_cache(data, cache_folder())
     assert cache is not None  # noqa: S101 (there is a folder)
-    return [open_remote(data.shards, name, cache, open_speaker()) for name in arguments.splits or ("train", "test")]
+    return [open_remote(data.shards, name, cache, work) for name in arguments.splits or ("train", "test")]
 
 
 def recipe_path(name: str, besides: str = "") -> Path:

@@ -8,7 +8,7 @@ COLUMNS, LINES.
 
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
@@ -48,13 +48,6 @@ def open_console() -> "Console":
             return False
 
     return CursorStays(file=GoesOn(sys.stdout))  # pyright: ignore[reportArgumentType] (all that a stream needs)
-
-
-def open_speaker() -> Callable[[str], None]:
-    """Says a line of what happens."""
-    from aedist.tracking.console import speaker
-
-    return speaker(open_console())
 
 
 class Work:
