@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 180
 _CONTROLS = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 
 

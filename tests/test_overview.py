@@ -16,6 +16,7 @@ from aedist.lease import hold
 from aedist.overview import Row, find_runs, read_row, read_rows
 from processes import launch
 
+NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 CONFIG = """\
 data: {shards: shards/blobs}
 batch: {micro: 2, num_micro: 6}
@@ -154,7 +155,7 @@ def test_runs_are_found_at_any_depth_once_and_nothing_is_looked_for_in_them(tmp_
 
 
 def row(name: str, minutes: int = 0, **values: Any) -> Row:
-    now = datetime.now(UTC) - timedelta(minutes=minutes)
+    now = NOW - timedelta(minutes=minutes)
     usual = {"state": "finished", "model": "mlp", "data": "blobs", "step": 6, "last_step": 24, "epoch": 0.75}
     more = {"images": 72, "processes": 2, "started": now - timedelta(minutes=5), "touched": now}
     return Row(Path("runs") / name, **{**usual, **more, **values})
@@ -190,7 +191,7 @@ SHOWN = [
 
 
 def test_a_line_a_run_where_there_is_room() -> None:
-    told = [line.plain for line in lines_of_runs(SHOWN, [Path("runs")], None)]
+    told = [line.plain for line in lines_of_runs(SHOWN, [Path("runs")], None, NOW)]
     titles = "run state model data epochs images done on again mse psnr rate took last sign"
     assert told[0].split() == titles.split()
     first = "first interrupted mlp blobs 0.75 72 25% 2 2 0.012300 19.500 20.000 5 min 3 min ago"
@@ -200,12 +201,12 @@ def test_a_line_a_run_where_there_is_room() -> None:
 
 
 def test_two_lines_a_run_in_80_columns() -> None:
-    told = [line.plain for line in lines_of_runs(SHOWN[:1], [Path("runs")], 80)]
+    told = [line.plain for line in lines_of_runs(SHOWN[:1], [Path("runs")], 80, NOW)]
     assert told == [
         "first  interrupted  25% of 3 epochs, 3 min ago",
         "  mlp on blobs, 2 processes, 5 min, started 3 times  mse 0.012300  psnr 19.500 …",
     ]
-    assert max(len(line.plain) for line in lines_of_runs(SHOWN, [Path("runs")], 80)) <= 80
+    assert max(len(line.plain) for line in lines_of_runs(SHOWN, [Path("runs")], 80, NOW)) <= 80
 
 
 def test_the_verb_shows_runs_and_tells_programs(tmp_path: Path) -> None:

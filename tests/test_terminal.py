@@ -264,11 +264,11 @@ def test_the_date_stands_in_the_first_line_and_in_that_after_midnight() -> None:
 
 
 def test_a_log_of_a_long_run_stays_short_and_ends_with_the_last_of_each_kind() -> None:
-    """Ten days with a record every second of each kind."""
+    """Ten days with a record every half minute of each kind."""
     clock, output = Clock(), io.StringIO()
     sink = PlainLines(Console(file=output), OUTLOOK, clock, clock.now)
-    for step in range(0, 864_000, 5):
-        clock.seconds += 5
+    for step in range(0, 864_000, 30):
+        clock.seconds += 30
         sink.record(train(step, 1.0))
         sink.record(skipped(step))
     sink.record(train(864_001, 1.0))
@@ -277,7 +277,7 @@ def test_a_log_of_a_long_run_stays_short_and_ends_with_the_last_of_each_kind() -
     assert len(told) < 2 * 2000
     assert "step 864,001, " in told[-1]
     assert sum(int(found) for line in told for found in re.findall(r"\(and ([\d,]+) steps", line.replace(",", ""))) == (
-        864_000 / 5 - sum("not taken" in line for line in told)
+        864_000 / 30 - sum("not taken" in line for line in told)
     ), "what is not told line by line is counted"
 
 

@@ -1,6 +1,7 @@
 """Real commands in real terminals: Ctrl-C, the cursor, no colours, no terminal at all, and lines for programs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,14 +126,19 @@ def test_programs_hear_of_a_mistake_as_well(tmp_path: Path, shards: Path) -> Non
     assert done.stderr == "aedist: command line: unknown key train.stepz; did you mean train.steps?\n"
 
 
+def lose_the_reader() -> None:
+    """In a new process: its output is a pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.dup2(writer, sys.stdout.fileno())
+    os.close(reader)
+
+
 def test_training_goes_on_when_nobody_reads_its_output_any_more(tmp_path: Path, shards: Path) -> None:
     """As in ``aedist train ... | head -1``."""
     config = write_config(tmp_path / "c.yaml", shards, tmp_path / "run", train={"epochs": None, "steps": 8})
-    command = [sys.executable, "-m", "aedist", "train", str(config), "track.wandb=disabled"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        process.wait(90)
+    launched = launch(tmp_path, 1, "train", config, first=lose_the_reader)
+    assert launched.wait() == [0]
+    assert launched.text() == ""
     assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["step"] == 8
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def _runs(arguments: argparse.Namespace) -> None:
 
     console = open_console()
     roots = [folder for folder in folders if folder not in {row.folder for row in rows}]
-    for line in lines_of_runs(rows, roots, console.width if console.is_terminal else None):
+    for line in lines_of_runs(rows, roots, console.width if console.is_terminal else None, datetime.now(UTC)):
         console.print(line, soft_wrap=True)
 
 

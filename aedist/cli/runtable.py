@@ -1,7 +1,7 @@
 """Rows of runs laid out for a terminal of some width: a line each where that fits, else two."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
 
@@ -21,16 +21,19 @@ _STYLES = {
 }
 
 
-def lines_of_runs(rows: list[Row], roots: Sequence[Path], width: int | None) -> list[Text]:
-    """A line a run where ``width`` allows for it, with as many metrics as fit; else two. None is any width."""
+def lines_of_runs(rows: list[Row], roots: Sequence[Path], width: int | None, now: datetime) -> list[Text]:
+    """A line a run where ``width`` allows for it, with as many metrics as fit; else two. None is any width.
+
+    Runs have their names from the first of ``roots`` that they lie in.
+    """
     names = [_name(row.folder, roots) for row in rows]
     there = dict.fromkeys(name for row in rows for name in row.metrics)
     shown = [*(name for name in _SHOWN_FIRST if name in there), *(name for name in there if name not in _SHOWN_FIRST)]
     for count in range(len(shown), min(len(shown), len(_SHOWN_FIRST)) - 1, -1):
-        lines = _in_one_line(rows, names, shown[:count])
+        lines = _in_one_line(rows, names, shown[:count], now)
         if width is None or max(map(len, lines)) <= width:
             return lines
-    return _in_two_lines(rows, names, shown[: len(_SHOWN_FIRST)], width or 0)
+    return _in_two_lines(rows, names, shown[: len(_SHOWN_FIRST)], width or 0, now)
 
 
 def _name(folder: Path, roots: Iterable[Path]) -> str:
@@ -39,7 +42,7 @@ def _name(folder: Path, roots: Iterable[Path]) -> str:
     return name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
 
 
-def _in_one_line(rows: list[Row], names: Sequence[str], shown: Sequence[str]) -> list[Text]:
+def _in_one_line(rows: list[Row], names: Sequence[str], shown: Sequence[str], now: datetime) -> list[Text]:
     titles = ["run", "state", "model", "data", "epochs", "images", "done", "on", "again", *shown, "took", "last sign"]
     cells = [
         [
@@ -56,7 +59,7 @@ def _in_one_line(rows: list[Row], names: Sequence[str], shown: Sequence[str]) ->
                     str(row.interruptions or ""),
                     *(number(row.metrics[metric]) if metric in row.metrics else "" for metric in shown),
                     _took(row),
-                    _age(row),
+                    _age(row, now),
                 )
                 if row.state != "broken"
                 else ()
@@ -73,13 +76,13 @@ def _in_one_line(rows: list[Row], names: Sequence[str], shown: Sequence[str]) ->
     return lines
 
 
-def _in_two_lines(rows: list[Row], names: Sequence[str], shown: Sequence[str], width: int) -> list[Text]:
+def _in_two_lines(rows: list[Row], names: Sequence[str], shown: Sequence[str], width: int, now: datetime) -> list[Text]:
     lines, longest = list[Text](), max(map(len, names))
     for name, row in zip(names, rows, strict=True):
         done = "" if row.share is None else f"{row.share:.0%}"
         if row.share:
             done += f" of {row.epoch / row.share:.4g} epochs"
-        told = row.problem or ", ".join(filter(None, (done, _age(row))))
+        told = row.problem or ", ".join(filter(None, (done, _age(row, now))))
         head = (f"{name:{longest}}", "bold"), "  ", (f"{row.state:{_LONGEST_STATE}}", _style(row)), f"  {told}"
         lines.append(Text.assemble(*head))
         if row.state != "broken":
@@ -109,5 +112,5 @@ def _took(row: Row) -> str:
     return "" if row.seconds is None else rough(row.seconds)
 
 
-def _age(row: Row) -> str:
-    return "" if row.touched is None else f"{rough(max(0.0, (datetime.now(UTC) - row.touched).total_seconds()))} ago"
+def _age(row: Row, now: datetime) -> str:
+    return "" if row.touched is None else f"{rough(max(0.0, (now - row.touched).total_seconds()))} ago"
