@@ -7,6 +7,7 @@ page's own: what a run is called is then text, whatever it is called.
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +20,9 @@ from bokeh.models import (
     BoxZoomTool,
     ColumnDataSource,
     DataRange1d,
+    FixedTicker,
     GlyphRenderer,
     HoverTool,
-    LogTicker,
     NumeralTickFormatter,
     PanTool,
     Range1d,
@@ -37,6 +38,8 @@ from aedist.report.panels import Figure, Panel, Series, furthest, thin
 _MOST_POINTS = 1500
 _ROOM = 1.02  # so that the last dot is whole
 _TALL_PIXELS, _LOW_PIXELS = 300, 220
+_LOG_STEPS = ((1.2, (1, 1.5, 2, 3, 5, 7)), (2.5, (1, 2, 5)), (math.inf, (1,)))
+"""For panels of so many decades."""
 _ID = re.compile(r'"(p\d+)"')
 
 
@@ -95,14 +98,11 @@ def _plot(panel: Panel, images_seen: Range1d, height: int) -> plot:
     for axis in axes.axis:
         axis.minor_tick_line_color = None
         axis.major_tick_line_color = None
-        axis.axis_label_text_font_style = "normal"
-        axis.axis_label_standoff = 4
-    axes.xaxis.axis_label = "images seen"
     axes.xaxis.formatter = NumeralTickFormatter(format="0.[00]a")
     axes.xaxis.ticker = BasicTicker(desired_num_ticks=5)
     axes.yaxis.formatter = NumeralTickFormatter(format="0,0.[00000000]")
     if panel.is_log:
-        axes.yaxis.ticker = LogTicker(mantissas=[1, 2, 5], desired_num_ticks=5)
+        axes.yaxis.ticker = FixedTicker(ticks=_log_ticks(panel.values))
     axes.xgrid.visible = False
     for mark in panel.marks:
         axes.add_layout(Span(location=mark, dimension="height", line_color=MUTED, line_dash=[2, 3]))
@@ -110,6 +110,13 @@ def _plot(panel: Panel, images_seen: Range1d, height: int) -> plot:
         x, y = panel.ringed
         axes.scatter([x], [y], size=14, fill_color=None, line_color=DOT, line_width=1.5)
     return axes
+
+
+def _log_ticks(values: Sequence[float]) -> list[float]:
+    """Round numbers over the range of values above zero, and some around it; bokeh's own leave out the lowest."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    steps = next(found for decades, found in _LOG_STEPS if high - low <= decades)
+    return [step * 10.0**power for power in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
 
 
 def _hovers(axes: plot, panel: Panel) -> list[HoverTool]:
