@@ -1,7 +1,8 @@
 """Python imports this by itself where this folder is on its path: training goes slowly until a file appears.
 
 So a test finds a run in the middle, however fast the machine, and burns no time: the first steps are quick, later ones
-take two seconds each, and with the file none waits. It wraps the update of the training loop as soon as that is imported.
+take two seconds each, and with the file none waits. It wraps the update of the training loop as soon as that is
+imported.
 """
 
 import importlib.abc
