@@ -1,5 +1,5 @@
-# What the jobs have in common: processes on all nodes, signals that reach them, and going on after an interruption.
 # shellcheck shell=bash
+# What the jobs have in common: processes on all nodes, signals that reach them, and going on after an interruption.
 #
 # Sourced by the templates, never edited for a site: that is site.sh. In the order of use: begin, run_on_all, go_on.
 

@@ -1,4 +1,5 @@
-# What differs from site to site: the one file here to edit. shellcheck shell=bash
+# shellcheck shell=bash
+# What differs from site to site: the one file here to edit.
 #
 # It is read twice. On the login node, once per login, for the lines that sbatch obeys:
 #
