@@ -3,7 +3,7 @@
 #
 #   ./launch/browser.sh
 #
-# launch/test may source this file and call install_browser. It installs something only where it may and can: as root, on
+# launch/test sources this file and calls install_browser. It installs something only where it may and can: as root, on
 # Debian or what descends from it, by apt-get. Elsewhere it says why not, and those tests are skipped with their reason.
 
 # install_browser: have a browser on PATH. Fails, in one line that says why, where there is none and none can be had.

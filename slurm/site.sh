@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What differs from site to site: the one file here to edit.
 #
 # It is read twice. On the login node, once per login, for the lines that sbatch obeys:
