@@ -10,12 +10,11 @@ import pytest
 from exploring import MLP, train, write_faces
 from hypothesis import settings
 
-from samples import write_split
+from samples import UNEVEN, write_split
 
 if TYPE_CHECKING:
     from aedist.trained import Trained
 
-UNEVEN = (10, 3, 25, 7, 1, 14, 40)
 
 settings.register_profile("patient", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("patient")

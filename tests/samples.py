@@ -12,6 +12,8 @@ from PIL import Image
 from aedist.shards.index import Index, Shard, describe_bytes, write_index
 
 SHAPE = (12, 12, 1)
+UNEVEN = (10, 3, 25, 7, 1, 14, 40)
+"""Samples in each of the shards that tests share."""
 
 
 def image(seed: int, number: int, shape: tuple[int, int, int] = SHAPE) -> NDArray[np.uint8]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import UNEVEN
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,7 +22,7 @@ from aedist.data.source import is_resident, open_batches, open_split, resident_d
 from aedist.errors import DataDamage, UserError
 from aedist.shards.index import read_index
 from processes import PATIENCE_SECONDS
-from samples import SHAPE, image, write_split
+from samples import SHAPE, UNEVEN, image, write_split
 
 CPU = torch.device("cpu")
 PLAN = Plan(UNEVEN, seed=5, micro=2, num_micro=6, shuffle_shards=2)  # 8 steps an epoch

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import UNEVEN
 
 from aedist.data.store import ShardStore
 from aedist.errors import DataDamage
 from aedist.shards.index import Index, Shard, describe_bytes, read_index
 from aedist.shards.tar import members
-from samples import SHAPE, image, png, write_split, write_tar
+from samples import SHAPE, UNEVEN, image, png, write_split, write_tar
 
 TOTAL = sum(UNEVEN)
 

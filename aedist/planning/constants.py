@@ -76,9 +76,7 @@ class Constants:
     gpu_base_gib: float = _constant(2.0, "memory", "GiB", "of a GPU for CUDA, cuDNN's scratch and NCCL; assumed")
     slack: float = _constant(0.1, "memory", "", "more that the allocator takes for a pass than the pass needs; assumed")
     process_gib: float = _constant(3.0, "memory", "GiB", "of the host for a process with CUDA; assumed")
-    cpu_process_gib: float = _constant(
-        0.5, "memory", "GiB", "of the host for a process without; assumed"
-    )
+    cpu_process_gib: float = _constant(0.5, "memory", "GiB", "of the host for a process without; assumed")
     worker_gib: float = _constant(0.1, "memory", "GiB", "of the host for a loader process, forked; assumed")
 
     jpg_byte_a_pixel: float = _constant(0.5, "data", "B", "of a JPEG at quality 90 and a pixel of 3 colours; measured")

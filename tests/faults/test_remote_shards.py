@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import UNEVEN
 
 from aedist.config import Data
 from aedist.data.address import check_address, is_address, redacted
@@ -35,7 +34,7 @@ from aedist.shards.index import read_index
 from misbehaving import FOREVER, Misbehaving
 from processes import launch, run
 from runs import assert_ledger_is_exact, records, state_bytes
-from samples import image, write_config, write_split
+from samples import UNEVEN, image, write_config, write_split
 
 QUICK = Patience(stall_seconds=0.3, in_vain=4, first_pause_seconds=0.01)
 PLENTY = 10**9
