@@ -15,8 +15,10 @@ say() { echo "aedist job: $1"; }
 begin() {
     local word line gpus
     [[ -f slurm/site.sh ]] || stop "no slurm/site.sh in $PWD; submit from the root of the checkout, or sbatch --chdir it"
+    set +u # the functions and scripts of module and conda read what is not set
     # shellcheck source=site.sh
     source slurm/site.sh
+    set -u
     if [[ -z ${python:-} ]]; then
         [[ -x $environment/bin/python ]] ||
             stop "$environment/bin/python is missing; make it with launch/environment.sh, or set AEDIST_ENVIRONMENT"
