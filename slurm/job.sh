@@ -11,7 +11,7 @@ stop() {
 say() { echo "aedist job: $1"; }
 
 # begin WORDS...: read the site's settings, look at what SLURM gave, and put the words of the command into `words`,
-# %a replaced by the number of the array task, and @FILE by the line of FILE with that number.
+# %a replaced by the number of the array task, and @FILE by the line of FILE with that number, whatever ends it.
 begin() {
     local word line gpus
     [[ -f slurm/site.sh ]] || stop "no slurm/site.sh in $PWD; submit from the root of the checkout, or sbatch --chdir it"
@@ -34,9 +34,10 @@ begin() {
             [[ -n $array_task ]] || stop "$word: goes with sbatch --array=1-N, which names its line for each task"
             line=$(sed -n "${array_task}p" -- "${word#@}") && [[ -n $line ]] ||
                 stop "$word: has no line $array_task; write one for each number of --array"
-            read -ra line <<<"$line"
+            read -ra line <<<"${line%$'\r'}"
             words+=("${line[@]//%a/$array_task}")
         else
+            [[ -n $array_task || $word != *%a* ]] || stop "$word: %a goes with sbatch --array, which names its number"
             words+=("${word//%a/$array_task}")
         fi
     done
