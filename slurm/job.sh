@@ -13,7 +13,7 @@ say() { echo "aedist job: $1"; }
 # begin WORDS...: read the site's settings, look at what SLURM gave, and put the words of the command into `words`,
 # %a replaced by the number of the array task, and @FILE by the line of FILE with that number, whatever ends it.
 begin() {
-    local word line gpus
+    local word line
     [[ -f slurm/site.sh ]] || stop "no slurm/site.sh in $PWD; submit from the root of the checkout, or sbatch --chdir it"
     set +u # the functions and scripts of module and conda read what is not set
     # shellcheck source=site.sh
@@ -42,9 +42,14 @@ begin() {
         fi
     done
 
-    # What was asked for, such as 4 or a100:4: an exclusive job owns the node's other GPUs too, but does not see them.
-    gpus=${SLURM_GPUS_PER_NODE:-${SLURM_GPUS_ON_NODE:-0}}
-    gpus_per_node=${gpus##*:}
+    # What was asked for, such as 4, a100:4, or a100, which is one of them, or several with commas: an exclusive job owns
+    # the node's other GPUs too, but does not see them.
+    gpus_per_node=0
+    for word in $(tr , ' ' <<<"${SLURM_GPUS_PER_NODE:-${SLURM_GPUS_ON_NODE:-0}}"); do
+        word=${word##*:}
+        [[ $word =~ ^[0-9]+$ ]] || word=1
+        gpus_per_node=$((gpus_per_node + word))
+    done
     tasks_per_node=${AEDIST_TASKS_PER_NODE:-$((gpus_per_node > 0 ? gpus_per_node : 1))}
     cpus_per_task=$((SLURM_CPUS_ON_NODE / tasks_per_node))
     ((cpus_per_task > 0)) ||
