@@ -76,11 +76,14 @@ run_on_all() {
     trap 'warned=1 woken=1; warn' USR1
     trap 'ended=1 woken=1' TERM
     if [[ ${AEDIST_LAUNCHER:-} == accelerate ]]; then
-        options+=(--ntasks-per-node=1 --cpus-per-task=$((cpus_per_task * tasks_per_node)))
+        options+=(--ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
+        options+=(--cpus-per-task=$((cpus_per_task * tasks_per_node)))
         srun "${options[@]}" ${inside[@]+"${inside[@]}"} bash slurm/accelerate.sh \
             "$tasks_per_node" "$gpus_per_node" "$(free_port)" "$@" &
     else
-        options+=(--ntasks-per-node="$tasks_per_node" --cpus-per-task="$cpus_per_task")
+        # both, as srun would else take the number of all tasks from what sbatch was told
+        options+=(--ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node")
+        options+=(--cpus-per-task="$cpus_per_task")
         srun "${options[@]}" ${inside[@]+"${inside[@]}"} "$python" -m aedist "$@" &
     fi
     step=$!
