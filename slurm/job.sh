@@ -3,6 +3,10 @@
 #
 # Sourced by the templates, never edited for a site: that is site.sh. In the order of use: begin, run_on_all, go_on.
 
+# From the first line to the last a warning is noted, since USR1 by itself would end this shell, and fail the job.
+warned=""
+trap 'warned=1' USR1
+
 stop() {
     echo "aedist job: $1" >&2
     exit 2
@@ -66,14 +70,14 @@ begin() {
 # bash runs a trap only between commands, and at once only during `wait`: hence srun in the background. The signal
 # goes to the processes of the step, not to srun, which ends its tasks unsaved on some signals.
 run_on_all() {
-    local step woken
+    local step="" woken
     local options=(
         --nodes="$SLURM_JOB_NUM_NODES" --distribution=block --kill-on-bad-exit=1 --export=ALL
         ${srun_options[@]+"${srun_options[@]}"}
     )
     [[ $(scontrol show config 2>/dev/null) != *task/affinity* ]] || options+=(--cpu-bind=cores)
-    warned="" ended=""
-    trap 'warned=1 woken=1; warn' USR1
+    ended=""
+    trap 'warned=1 woken=1; [[ -z $step ]] || warn' USR1
     trap 'ended=1 woken=1' TERM
     if [[ ${AEDIST_LAUNCHER:-} == accelerate ]]; then
         options+=(--ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
@@ -87,17 +91,22 @@ run_on_all() {
         srun "${options[@]}" ${inside[@]+"${inside[@]}"} "$python" -m aedist "$@" &
     fi
     step=$!
+    [[ -z $warned ]] || warn
     while
         woken="" code=0
         wait "$step" || code=$?
         [[ -n $woken ]]
     do :; done
-    trap - USR1
+    trap 'warned=1' USR1
 }
 
+# The step may not have begun when srun has: it is told as soon as it is there.
 warn() {
     say "warned (of the time limit, or to make room), asking the processes to save and stop"
-    scancel --signal=USR1 "$SLURM_JOB_ID.0" || say "no step to tell"
+    until scancel --signal=USR1 "$SLURM_JOB_ID.0"; do
+        kill -0 "$step" 2>/dev/null || break
+        sleep 1
+    done
 }
 
 # A port of this node, rank zero's, that nobody listens on; only the launcher needs one, aedist itself finds its own.
@@ -160,7 +169,7 @@ nodes_that_do_not_answer() {
 await_slurm() {
     local patience=$(($(setting SlurmdTimeout) + 60))
     say "no answer from $1; waiting up to $patience s for SLURM to take it out and start this job again"
-    while ((patience-- > 0)) && [[ -z $ended ]]; do
+    while ((patience-- > 0)) && [[ -z $ended && -z $warned ]]; do
         sleep 1 &
         wait $! || true
     done
