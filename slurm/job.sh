@@ -76,6 +76,9 @@ run_on_all() {
         ${srun_options[@]+"${srun_options[@]}"}
     )
     [[ $(scontrol show config 2>/dev/null) != *task/affinity* ]] || options+=(--cpu-bind=cores)
+    # where not even a node that lives can be asked (a firewall), silence later tells nothing
+    nodes_answer=1
+    answers "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | tail -n 1)" || nodes_answer=""
     ended=""
     trap 'warned=1 woken=1; [[ -z $step ]] || warn' USR1
     trap 'ended=1 woken=1' TERM
@@ -124,7 +127,7 @@ free_port() {
 # of a preempted job's grace) asks for nothing: SLURM has decided.
 go_on() {
     local dead
-    if [[ -z $ended && $code != 0 && $code != 2 && $code != 75 && -z $warned ]]; then
+    if [[ -z $ended && $code != 0 && $code != 2 && $code != 75 && -z $warned && -n $nodes_answer ]]; then
         dead=$(nodes_that_do_not_answer)
         if [[ -n $dead ]]; then
             await_slurm "$dead"
@@ -156,12 +159,17 @@ setting() { scontrol show config 2>/dev/null | sed -n "s/^$1 *= *\([0-9]*\).*/\1
 # The nodes of the job whose slurmd cannot be reached: lost power, or their cable. Processes of theirs that are missed
 # end a run as a fault does, and this tells one from the other.
 nodes_that_do_not_answer() {
-    local node port found=()
-    port=$(setting SlurmdPort)
+    local node found=()
     for node in $(scontrol show hostnames "$SLURM_JOB_NODELIST"); do
-        timeout 5 bash -c "exec 3<>/dev/tcp/$node/${port:-6818}" 2>/dev/null || found+=("$node")
+        answers "$node" || found+=("$node")
     done
     echo "${found[*]-}"
+}
+
+answers() {
+    local port
+    port=$(setting SlurmdPort)
+    timeout 5 bash -c "exec 3<>/dev/tcp/$1/${port:-6818}" 2>/dev/null
 }
 
 # SLURM finds a dead node after SlurmdTimeout, takes it out, and starts the job again on others. A job that asked for
