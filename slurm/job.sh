@@ -41,7 +41,7 @@ begin() {
             read -ra line <<<"${line%$'\r'}"
             words+=("${line[@]//%a/$array_task}")
         else
-            [[ -n $array_task || $word != *%a* ]] || stop "$word: %a goes with sbatch --array, which names its number"
+            [[ -n $array_task || $word != *%a* ]] || stop "$word: %a is the number of an array's task; submit with --array=0-N"
             words+=("${word//%a/$array_task}")
         fi
     done
