@@ -14,6 +14,7 @@
 # export SBATCH_CONSTRAINT=a100
 # export SBATCH_GPUS_PER_NODE=4        # the templates say 8
 # export SBATCH_TIMELIMIT=12:00:00     # train.sbatch says 4 hours
+# srun and salloc outside of a job have names of their own for these: SLURM_ACCOUNT, SALLOC_ACCOUNT, SLURM_PARTITION, ...
 
 # ---- how Python starts on a node ------------------------------------------------------------------------------------
 # module purge; module load cuda
