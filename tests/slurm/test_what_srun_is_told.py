@@ -107,7 +107,7 @@ def test_a_failure_where_living_nodes_cannot_be_asked_is_a_failure(checkout: Pat
 
 def test_a_warning_that_comes_before_the_step_reaches_it(checkout: Path) -> None:
     """SLURM knows no step at first, as when a job is preempted that has only begun."""
-    stand_in(checkout, "srun", "trap 'exit 75' USR1\nsleep 2\necho $$ >step\nwhile :; do sleep 0.1; done\n")
+    stand_in(checkout, "srun", "trap 'exit 75' USR1\nsleep 2\necho $$ >step\nfor i in {1..300}; do sleep 0.1; done\n")
     stand_in(checkout, "scancel", '[[ -s step ]] || exit 1\nkill -USR1 "$(<step)"\n')
     job = start(checkout, "c.yaml")
     assert job.stdout
