@@ -365,6 +365,17 @@ def test_a_process_that_stands_still_costs_a_record_nothing_and_the_end_its_limi
         os.killpg(process._process.pid, 0)
 
 
+def test_what_a_site_has_python_print_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('welcome to this cluster', flush=True)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    run, told = make_run(tmp_path / "run", wandb="offline"), list[str]()
+    run.add(train(2))
+    start(run, told).close(0)
+    assert [row["step"] for row in rows_of(transaction_log(the_piece(run)))] == [2]
+    assert told == []
+
+
 def test_a_folder_that_cannot_be_made_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
     run, told = make_run(tmp_path / "run", wandb="offline"), list[str]()
     (run.folder / "wandb").write_text("in the way")

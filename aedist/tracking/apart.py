@@ -138,7 +138,10 @@ class WandbProcess:
             return
         *lines, self._unread = self._unread.split(b"\n")
         for line in lines:
-            answer = json.loads(line)
+            try:
+                answer = json.loads(line)
+            except ValueError:  # what a site has every Python print when it starts
+                continue
             self._is_connected |= "connected" in answer
             if "problem" in answer:
                 self._has_complained = True

@@ -19,10 +19,10 @@ def main(words: list[str]) -> NoReturn:
     """Follow the run that the words name, and exit."""
     for number in _OTHERS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    from aedist.tracking.following import Starter, follow  # noqa: PLC0415 (long after, for a signal)
-
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the library's own words do not mix with the answers
+    from aedist.tracking.following import Starter, follow  # noqa: PLC0415 (long after, for a signal)
+
     folder, mode, task, process = words
     begun = time.monotonic()
     try:
