@@ -114,12 +114,12 @@ class Told:
         self.train = record
 
     def _take_evaluation(self, record: Record) -> None:
-        self._before, self.evaluation = self.evaluation, record
         for name, value in record["metrics"].items():
             if is_number(value):
                 best = self._best.get(name)
                 if best is None or (value > best[0] if name in HIGHER_IS_BETTER else value <= best[0]):
                     self._best[name] = value, record["epoch"]
+        self._before, self.evaluation = self.evaluation, record  # last: a frame being drawn looks up the best of each
 
 
 def _number(value: float | None) -> float:
