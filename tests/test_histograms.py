@@ -66,3 +66,11 @@ def test_of_a_large_part_an_even_sample_is_counted() -> None:
     model = Pair(width=50_000)
     counts = {name: sum(one["counts"]) for name, one in histograms(state_of(model), torch.zeros(10, 10_000)).items()}
     assert all(2**15 <= count <= 2**16 + 4 for count in counts.values()), counts
+
+
+@pytest.mark.parametrize("low", [0.0, 1.0, -3e17])
+def test_numbers_that_hardly_differ_are_counted_too(low: float) -> None:
+    latent = torch.tensor([low, np.nextafter(low, np.inf)], dtype=torch.float64)
+    found = histograms(state_of(Pair()), latent)["latents"]
+    assert sum(found["counts"]) == 2
+    assert found["low"] < low < found["high"]

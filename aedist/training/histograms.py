@@ -47,5 +47,9 @@ def _histogram(tensors: Iterable[Tensor]) -> Record | None:
     values = values[np.isfinite(values)]
     if not len(values):
         return None
-    counts, edges = np.histogram(values, bins=_BINS)
+    low, high = values.min(), values.max()
+    if not low + (high - low) / _BINS > low:  # no room for bins between them, as double precision may leave
+        half = max(0.5, abs(low))
+        low, high = low - half, high + half
+    counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
     return {"low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}
