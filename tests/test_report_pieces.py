@@ -1,5 +1,6 @@
 """The pieces of a report: pictures, curves, settings, numbers in words."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from aedist.pictures import grid
 from aedist.plotstyle import DOT
-from aedist.report import figures, panels, pictures
+from aedist.report import figures, panels, pictures, zoomable
 from aedist.report.read import number, read_run
 from aedist.report.settings import settings
 from aedist.report.words import duration, planned_steps, significant
@@ -85,6 +86,21 @@ def test_figures_take_the_pages_colours():
     assert "var(--dot)" in svg
     assert not re.search("#[0-9a-f]{6}", svg), "no colour that dark mode could not change"
     assert "loss &lt;a&gt;" in svg
+
+
+def test_a_run_may_be_called_as_the_plotting_library_calls_its_parts():
+    """Ids are numbered anew, so that a page is the same whenever it is made; names are not."""
+
+    def made(name):
+        series = panels.Series([(0.0, 1.0), (1.0, 2.0)], name=name)
+        return zoomable.document([panels.Figure("loss", "", (panels.Panel("loss", (series,)),))])
+
+    ids = sorted(set(re.findall(r'"(b\d+)"', made("a"))), key=lambda found: int(found[1:]))
+    assert ids == [f"b{number}" for number in range(len(ids))]
+    names = [f"p{number}" for number in range(1000, 1010)]
+    assert [made(name).replace(f'"{name}"', '"a"') for name in names] == [made("a")] * len(names)
+    (items,) = json.loads(made("p7"))["items"]
+    assert items["roots"] == {items["root_ids"][0]: "loss-0"}
 
 
 def test_settings_tell_choices_from_defaults():

@@ -40,7 +40,8 @@ _ROOM = 1.02  # so that the last dot is whole
 _TALL_PIXELS, _LOW_PIXELS = 300, 220
 _LOG_STEPS = ((1.2, (1, 1.5, 2, 3, 5, 7)), (2.5, (1, 2, 5)), (math.inf, (1,)))
 """For panels of so many decades."""
-_ID = re.compile(r'"(p\d+)"')
+_ID = re.compile(r'(?<="id":)"(p\d+)"')
+"""Within JSON without blanks; in a text of ours the quotes would have a backslash before them."""
 
 
 def library() -> str:
@@ -58,15 +59,13 @@ def document(figures: Sequence[Figure]) -> str:
             root = _plot(panel, shared, _TALL_PIXELS if one.columns == 1 else _LOW_PIXELS)
             page.add_root(root)
             places[root.id] = element_id(one, index)
-    text = json.dumps(
-        {
-            "docs": {"page": page.to_json(deferred=False)},
-            "items": [{"docid": "page", "roots": places, "root_ids": list(places)}],
-        }
-    )
     # ids count on over all that a process has made; here they begin anew, so that the same run makes the same page
     order: dict[str, str] = {}
-    return _ID.sub(lambda found: '"' + order.setdefault(found[1], f"b{len(order)}") + '"', text)
+    text = json.dumps(page.to_json(deferred=False), separators=(",", ":"))
+    text = _ID.sub(lambda found: f'"{order.setdefault(found[1], f"b{len(order)}")}"', text)
+    roots = {order[own]: place for own, place in places.items()}
+    items = json.dumps([{"docid": "page", "roots": roots, "root_ids": list(roots)}])
+    return f'{{"docs":{{"page":{text}}},"items":{items}}}'
 
 
 def element_id(figure: Figure, index: int) -> str:
