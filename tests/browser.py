@@ -15,8 +15,11 @@ _PATIENCE_SECONDS = 60.0
 
 
 def find_browser():
-    """The program, or None where there is none that runs."""
-    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+    """The program, or None where there is none that runs: a distribution may have one that only names a package."""
+    for path in filter(None, map(shutil.which, _NAMES)):
+        if not subprocess.run([path, "--version"], check=False, capture_output=True).returncode:
+            return path
+    return None
 
 
 class Browser:
