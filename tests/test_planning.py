@@ -484,9 +484,26 @@ def test_a_table_of_several_configurations(capsys: pytest.CaptureFixture[str], m
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
     assert [row[:3] for row in rows[2:]] == [
-        ["tinyimagenet_ae.yaml", "1", "32 = 1 x 32"],
-        ["tinyimagenet_ae.yaml", "2 x 8", "512 = 16 x 32"],
-        ["mnist_ae.yaml", "1", "32 = 8 x 4"],
-        ["mnist_ae.yaml", "2 x 8", "64 = 16 x 4"],
+        ["tinyimagenet_ae", "1", "32 = 1 x 32"],
+        ["tinyimagenet_ae", "2 x 8", "512 = 16 x 32"],
+        ["mnist_ae", "1", "32 = 8 x 4"],
+        ["mnist_ae", "2 x 8", "64 = 16 x 4"],
     ]
     assert any("nic_gbits=100" in line and "as given" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--nodes", "4"), "--gpus: goes without --nodes and --processes"),
+        (("--processes", "4"), "--gpus: goes without --nodes and --processes"),
+        (("--gpus-per-node", "0"), "--gpus-per-node: 0; it must be 1 or more"),
+        (("--gpus-per-node", "3"), "--gpus: 8; it must be 1 or more, and fill nodes of 3"),
+    ],
+)
+def test_a_table_refuses_what_it_would_not_heed(
+    options: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", str(CONFIGS / "mnist_ae.yaml"), "--gpus", "8", *options])
+    assert told in capsys.readouterr().err

@@ -23,7 +23,7 @@ def add_verbs(verbs: Any) -> None:
     )
     verb.add_argument("config", type=Path, help="a YAML file, such as configs/mnist_ae.yaml; with --gpus, also several")
     verb.add_argument("words", nargs="*", metavar="key=value", help="keys to set, such as train.epochs=3")
-    verb.add_argument("--nodes", type=int, default=1, metavar="N", help="how many nodes (1)")
+    verb.add_argument("--nodes", type=int, metavar="N", help="how many nodes (1)")
     verb.add_argument("--gpus-per-node", type=int, metavar="G", help="GPUs of a node, a process each")
     verb.add_argument("--processes", type=int, metavar="N", help="processes in all, without GPUs (1 a node)")
     verb.add_argument(
@@ -67,6 +67,10 @@ def _print_table(arguments: argparse.Namespace) -> None:
     from aedist.configfile import load_config
     from aedist.planning.table import table_head, table_row
 
+    if arguments.nodes is not None or arguments.processes is not None:
+        raise UserError(
+            "--gpus: goes without --nodes and --processes: it says how many GPUs there are in all; drop them"
+        )
     others = [word for word in arguments.words if word.endswith((".yaml", ".yml")) and "=" not in word]
     words = [word for word in arguments.words if word not in others]
     print(table_head())
@@ -78,9 +82,9 @@ def _print_table(arguments: argparse.Namespace) -> None:
                     config = load_config(path, words)
                     if gpus > config.batch.num_micro:
                         config = load_config(path, [*words, f"batch.num_micro={gpus}"])
-                    row = table_row(path.name, _forecast(arguments, config, machines))
+                    row = table_row(path.stem, _forecast(arguments, config, machines))
             except UserError as error:
-                row = f"| {path.name} | {gpus} | {error} |"
+                row = f"| {path.stem} | {gpus} | {error} |"
             print(row, flush=True)
     from aedist.planning.constants import Constants
 
@@ -102,7 +106,7 @@ def _machines(arguments: argparse.Namespace) -> "Machines":
         number = getattr(arguments, name)
         if number is not None and number < 1:
             raise UserError(f"{option}: {number}; it must be 1 or more")
-    nodes, gpus, processes = arguments.nodes, arguments.gpus_per_node, arguments.processes
+    nodes, gpus, processes = arguments.nodes or 1, arguments.gpus_per_node, arguments.processes
     if gpus is not None:
         if processes is not None:
             raise UserError(f"--processes: {processes}; goes without GPUs, and each GPU has one; leave it out")
@@ -116,7 +120,9 @@ def _machines(arguments: argparse.Namespace) -> "Machines":
 def _in_all(gpus: int, per_node: int | None) -> "Machines":
     from aedist.planning.network import Machines
 
-    per_node = per_node or 8
+    per_node = 8 if per_node is None else per_node
+    if per_node < 1:
+        raise UserError(f"--gpus-per-node: {per_node}; it must be 1 or more")
     if gpus < 1 or (gpus > per_node and gpus % per_node):
         raise UserError(f"--gpus: {gpus}; it must be 1 or more, and fill nodes of {per_node}; see --gpus-per-node")
     return Machines(max(1, gpus // per_node), min(gpus, per_node), has_gpus=True)
