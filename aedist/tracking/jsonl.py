@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class JsonLines:
 
     def record(self, record: Record) -> None:
         with self._told():
-            self._file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+            self._file.write(json.dumps(finite(record), allow_nan=False) + "\n")
             self._file.flush()
         if record.get("kind") == "evaluation" or time.monotonic() - self._synced > _SYNC_SECONDS:
             self.sync()
@@ -85,11 +86,12 @@ def _is_kept(line: str, step: int, *, owes_evaluation: bool) -> bool:
     return found < step or (found == step and not (owes_evaluation and record.get("kind") == "evaluation"))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain values, with null for numbers that JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return value

@@ -1,11 +1,10 @@
 """What a program hears of a run: one JSON object a line, each with its ``kind``."""
 
 import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from aedist.tracking.jsonl import finite
 from aedist.tracking.outlook import Outlook
 from aedist.tracking.tracker import Record
 
@@ -60,14 +59,3 @@ class JsonStream:
 
     def close(self, exit_code: int) -> None:
         """Whoever began the run tells of its end, with what it has left behind."""
-
-
-def finite(value: Any) -> Any:
-    """Plain values, with null for numbers that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return value
