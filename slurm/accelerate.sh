@@ -1,22 +1,21 @@
 #!/bin/bash
 # One node's part of a job under `accelerate launch`, started by srun once a node: AEDIST_LAUNCHER=accelerate sbatch ...
 #
-#   accelerate.sh PROCESSES_A_NODE GPUS_A_NODE PORT VERB WORDS...
+#   accelerate.sh PROCESSES_A_NODE GPUS_A_NODE FIRST_NODE PORT VERB WORDS...
 #
 # A launcher between SLURM and the processes does not pass on USR1, and kills its processes after some seconds when it
 # is told to end. So this script, which SLURM tells, tells the processes; and where they saved and stopped, it says 75
 # to SLURM, which the launcher turns into 1.
 
 set -euo pipefail
-processes=$1 gpus=$2 port=$3
-shift 3
+processes=$1 gpus=$2 main=$3 port=$4
+shift 4
 
 topology=launch/node.yaml
 if ((gpus == 0)); then
     topology=launch/cpu.yaml
     export ACCELERATE_USE_CPU=true
 fi
-main=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | { read -r first && echo "$first"; })
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=300 # seconds that processes have to save, where the launcher is told to end
 export OMP_NUM_THREADS=$((SLURM_CPUS_PER_TASK / processes))
 

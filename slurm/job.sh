@@ -78,7 +78,7 @@ run_on_all() {
     [[ $(scontrol show config 2>/dev/null) != *task/affinity* ]] || options+=(--cpu-bind=cores)
     # where not even a node that lives can be asked (a firewall), silence later tells nothing
     nodes_answer=1
-    answers "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | tail -n 1)" || nodes_answer=""
+    answers "$(nodes_of_job | tail -n 1)" || nodes_answer=""
     ended=""
     trap 'warned=1 woken=1; [[ -z $step ]] || warn' USR1
     trap 'ended=1 woken=1' TERM
@@ -86,7 +86,7 @@ run_on_all() {
         options+=(--ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
         options+=(--cpus-per-task=$((cpus_per_task * tasks_per_node)))
         srun "${options[@]}" ${inside[@]+"${inside[@]}"} bash slurm/accelerate.sh \
-            "$tasks_per_node" "$gpus_per_node" "$(free_port)" "$@" &
+            "$tasks_per_node" "$gpus_per_node" "$(nodes_of_job | head -n 1)" "$(free_port)" "$@" &
     else
         # both, as srun would else take the number of all tasks from what sbatch was told
         options+=(--ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node")
@@ -156,11 +156,13 @@ is_running() { [[ $(scontrol -o show job "$SLURM_JOB_ID" 2>/dev/null) == *JobSta
 
 setting() { scontrol show config 2>/dev/null | sed -n "s/^$1 *= *\([0-9]*\).*/\1/p"; }
 
+nodes_of_job() { scontrol show hostnames "$SLURM_JOB_NODELIST"; }
+
 # The nodes of the job whose slurmd cannot be reached: lost power, or their cable. Processes of theirs that are missed
 # end a run as a fault does, and this tells one from the other.
 nodes_that_do_not_answer() {
     local node found=()
-    for node in $(scontrol show hostnames "$SLURM_JOB_NODELIST"); do
+    for node in $(nodes_of_job); do
         answers "$node" || found+=("$node")
     done
     echo "${found[*]-}"

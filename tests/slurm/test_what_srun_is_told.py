@@ -82,6 +82,23 @@ def test_words_reach_the_command_as_they_are(checkout: Path) -> None:
     assert words[-5:] == ["-m", "aedist", "train", "my config.yaml", "run.dir=runs/with a blank"]
 
 
+def test_one_launcher_a_node_is_told_what_it_cannot_ask_in_a_container(checkout: Path) -> None:
+    told = {"AEDIST_LAUNCHER": "accelerate", "SLURM_GPUS_PER_NODE": "4"}
+    code, log, words = run(checkout, "c.yaml", **told)
+    assert code == 0, log
+    assert {"--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=16"} < set(words)
+    *given, port, verb, config = words[words.index("slurm/accelerate.sh") :]
+    assert given == ["slurm/accelerate.sh", "4", "4", "localhost"]
+    assert port.isdecimal()
+    assert (verb, config) == ("train", "c.yaml")
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "slurm").glob("*.s*")), ids=lambda path: path.name)
+def test_bash_reads_every_script(script: Path) -> None:
+    done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_line_of_a_list_that_was_written_on_windows(checkout: Path) -> None:
     (checkout / "list.txt").write_bytes(b"a.yaml run.dir=runs/%a\r\nb.yaml run.dir=runs/%a\r\n")
     array = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_JOB_ID": "5"}
