@@ -632,3 +632,10 @@ def test_processes_of_its_own_know_nothing_of_another_launcher() -> None:
 def test_advice_follows_from_what_was_said() -> None:
     assert "dmesg" in advice("process 1 is gone without a word, killed or cut off")
     assert "GLOO_SOCKET_IFNAME" in advice("process 0: the connection to the other processes is lost")
+
+
+@pytest.mark.parametrize("seconds", ["0", "-3", "nan", "inf"])
+def test_a_patience_that_is_no_time_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor", f"--patience={seconds}"])
+    assert f"aedist: --patience: {seconds} is not a time" in capsys.readouterr().err

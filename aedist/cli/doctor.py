@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MARGIN_SECONDS = 120.0
 """What a proof may take besides waiting for those who come late."""
+_LONGEST_PATIENCE_SECONDS = 86_400.0
 _SECONDS_FOR_RANK_ZERO = 5.0
 _COLOURS = {"good": "green", "look here": "yellow", "broken": "bold red"}
 
@@ -48,8 +49,8 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    if not arguments.patience > 0:
-        raise UserError(f"--patience: {arguments.patience:g} is not a time; give seconds, such as 120")
+    if not 0 < arguments.patience <= _LONGEST_PATIENCE_SECONDS:
+        raise UserError(f"--patience: {arguments.patience:g} is not a time of at most a day; give seconds, such as 120")
     environment = dict(os.environ)  # before srun's words are put into others'
     asked = asked_of_launcher()
     if arguments.peer is not None:
