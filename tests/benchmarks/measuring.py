@@ -6,6 +6,7 @@ all of them. A ratio is taken within a repeat; what is told is the median of the
 
 import gc
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -76,6 +77,7 @@ def interleaved(calibration: Work, ways: Mapping[str, Work], repeats: int) -> di
         for name, work in ways.items():
             before = cost_of(calibration)
             found[name].append(Repeat(cost_of(work), before))
+            print(f"{name}: {found[name][-1].ratio:.2f} of its calibration", file=sys.stderr)
     return found
 
 

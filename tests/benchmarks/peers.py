@@ -75,6 +75,7 @@ def run_peer(peer: Peer, material: Material, repeats: int) -> list[Repeat] | str
         "calibration_images": material.images_of(CALIBRATION_BYTES),
         "out": str(out),
     }
+    print(f"{material.name}: {peer.title}", file=sys.stderr)
     job.write_text(json.dumps(told), encoding="utf-8")
     said = _quietly([python, Path(__file__).with_name("peerloops.py"), peer.name, job], _RUN_SECONDS)
     return f"does not run: {said}" if said is not None else from_plain(json.loads(out.read_text(encoding="utf-8")))
