@@ -137,6 +137,34 @@ def test_a_box_drawn_in_one_panel_moves_the_images_seen_of_all(browser, page):
     assert 0.2 * before[0][1] < start < end < 0.8 * before[0][1]
 
 
+def test_where_fingers_scroll_no_panel_zooms_by_a_drag(browser, page):
+    browser.ask("Emulation.setTouchEmulationEnabled", enabled=True)
+    try:
+        browser.look(page, 360)
+        assert browser.run("matchMedia('(pointer: coarse)').matches")
+        browser.until(READY)
+        tools = "Bokeh.documents[0].roots().flatMap((plot) => plot.toolbar.tools)"
+        active = browser.run(f"{tools}.filter((tool) => tool.type === 'BoxZoomTool').map((tool) => tool.active)")
+        assert len(active) >= 8
+        assert not any(active)
+        assert browser.faults == []
+    finally:
+        browser.ask("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
+def test_the_axes_follow_a_screen_that_turns_dark(browser, page):
+    browser.look(page)
+    browser.until(READY)
+    pixels = """(() => {
+      const canvas = Bokeh.index.roots.find((view) => view.model.toolbar).canvas_view.primary.canvas;
+      return canvas.toDataURL();
+    })()"""
+    light = browser.run(pixels)
+    browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    browser.until(f"{pixels} !== {json.dumps(light)}")
+    assert browser.faults == []
+
+
 @pytest.mark.parametrize("is_paper", [True, False], ids=["paper", "no script"])
 @pytest.mark.parametrize("what", ["page", "comparison"])
 def test_on_paper_and_without_scripts_curves_and_rows_stand_still(browser, request, what, is_paper):

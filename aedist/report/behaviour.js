@@ -19,7 +19,8 @@ if (curves && window.Bokeh) {
   const {docs, items} = JSON.parse(curves.textContent);
   document.documentElement.classList.add("zooms");
   Bokeh.embed.embed_items(docs, items).then((managers) => {
-    const plots = managers.flatMap((manager) => [...manager.roots ?? manager]);
+    const roots = managers.flatMap((manager) => [...manager.roots ?? manager]);
+    const plots = roots.filter((root) => root.model.toolbar); // there is a place for bokeh's own notices besides
     if (matchMedia("(pointer: coarse)").matches)
       for (const plot of plots) for (const tool of plot.model.toolbar.tools) if (tool.active) tool.active = false;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
