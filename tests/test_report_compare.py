@@ -56,7 +56,7 @@ def test_what_differs_stands_first_and_nothing_else_does(pair):
 
 
 def test_the_best_of_each_column_is_marked(pair):
-    compared(pair)
+    assert "below FID and KID" not in compared(pair).text, "there are none"
     html = default_path(pair).read_text(encoding="utf-8")
     assert '<td class="n best">21.50</td>' in html
     assert '<td class="n">20.12</td>' in html
@@ -76,6 +76,7 @@ def test_fid_of_other_numbers_of_images_has_no_best(pair):
         change_evaluation(run, lambda record, block=block: record.update(distributions=block))
     page = compared(pair)
     assert '<td class="n best">30.00' not in default_path(pair).read_text(encoding="utf-8")
+    assert "below FID and KID the number of images" in page.text
     assert "30.00 N = 500" in page.text.replace("\N{NO-BREAK SPACE}", " ")
 
 

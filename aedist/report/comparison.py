@@ -73,7 +73,8 @@ def results(runs: Sequence[Run]) -> dict[str, Any]:
 
     Returns:
         ``heads`` (a label each), ``rows`` (a tuple of ``Cell`` for each run), ``judged`` (what each was judged on),
-        ``are_comparable``: whether all were judged on the same images, without which none is the best.
+        ``are_comparable``: whether all were judged on the same images, without which none is the best;
+        ``has_intervals`` and ``has_distances``: what stands below the numbers.
     """
     found = [measured.measurements(run) for run in runs]
     names = list(dict.fromkeys(name for one in found for name in one.get("spreads", {})))
@@ -104,7 +105,8 @@ def results(runs: Sequence[Run]) -> dict[str, Any]:
         "rows": rows,
         "judged": [told for told, _ in judged],
         "are_comparable": are_comparable,
-        "all_full": all(one.get("full") for one in found),
+        "has_intervals": any(cell.under for row in rows for cell in row[: len(names)]),
+        "has_distances": bool(distances),
     }
 
 
