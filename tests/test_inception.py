@@ -300,7 +300,7 @@ def test_what_fetch_calls_the_weights(capsys: pytest.CaptureFixture[str]) -> Non
     assert list(WEIGHTS) == ["lpips", "lpips-vgg", "fid"]
     with pytest.raises(SystemExit):
         main(["fetch", "nothing"])
-    assert "weights: lpips, lpips-vgg, fid)" in capsys.readouterr().err
+    assert "weights: lpips, lpips-vgg, fid; " in capsys.readouterr().err
     assert INCEPTION.sha256_start == "6726825d"
     assert INCEPTION.asset.sha256 in EXTRACTOR["weights"]
 
