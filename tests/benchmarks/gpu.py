@@ -83,7 +83,7 @@ def tables(digits: Material, photos: Material, faces: Material, *, small: bool) 
             rows,
             f"{where}Measured just before: {device.flops_per_second / 1e12:,.2f} TFLOP/s in a product "
             f"of {device.precision}, {device.bytes_per_second / 1e9:,.0f} GB/s in a copy. Images lie on the device for "
-            "aedist, the notebook's are decoded as it does. Data wait is not in these numbers: a run's records have it.",
+            "aedist, the notebook's are decoded as it does. Data wait is not in here: a run's records have it.",
         )
     ]
 
