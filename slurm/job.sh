@@ -177,7 +177,7 @@ answers() {
 # SLURM finds a dead node after SlurmdTimeout, takes it out, and starts the job again on others. A job that asked for
 # it at once could be given the dead node again.
 await_slurm() {
-    local patience=$(($(setting SlurmdTimeout) + 60))
+    local patience=$((2 * $(setting SlurmdTimeout) + 60))
     say "no answer from $1; waiting up to $patience s for SLURM to take it out and start this job again"
     while ((patience-- > 0)) && [[ -z $ended && -z $warned ]]; do
         sleep 1 &
