@@ -224,6 +224,27 @@ def test_a_process_that_is_killed_is_told_of_and_its_run_is_to_be_synced(tmp_pat
     assert steps(server.runs[RUN_ID]) == [2]
 
 
+def test_a_scheduler_ends_what_w_and_b_runs_by_itself_and_w_and_b_gets_the_rest(
+    tmp_path: Path, server: FakeServer
+) -> None:
+    """SIGTERM reaches every process of a job: ours waits for the run's end, the library's own does not."""
+    run, told = make_run(tmp_path / "run", wandb="online"), list[str]()
+    run.add(train(2))
+    process = start(run, told)
+    until(lambda: RUN_ID in server.runs)
+    until(lambda: process.record({}) or process._is_connected)
+    number = process._process.pid
+    (service,) = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+    for one in (number, int(service)):
+        os.kill(one, signal.SIGTERM)
+    until(lambda: not Path(f"/proc/{service}").exists() or "Z" in Path(f"/proc/{service}/stat").read_text())
+    run.add(train(4))
+    process.close(75)
+    assert steps(server.runs[RUN_ID]) == [2, 4]
+    assert server.runs[RUN_ID].exit_code == 75
+    assert all(line.startswith("W&B: ") for line in told)
+
+
 def test_an_evaluation_that_a_stop_left_out_reaches_w_and_b(tmp_path: Path, server: FakeServer) -> None:
     run, told = make_run(tmp_path / "run", wandb="online"), list[str]()
     run.add(train(2), train(4))

@@ -68,12 +68,14 @@ def follow(folder: Path, asked_mode: str, task: str, starter: Starter) -> None:
         task: ``train``, or ``evaluate`` where the run itself does not go on.
         starter: who wants it.
     """
-    mode, has_complained = mode_of(asked_mode), False
+    mode, has_complained, has_ended = mode_of(asked_mode), False, False
     while True:
+        is_open = False
         try:
             run, config = load_facts(folder)
             told = begin_to_tell(run)
             wandb_run = _open(run, config, mode, starter.process if task == "train" else None)
+            is_open = True
             starter.say(connected=True, mode=mode, url=wandb_run.url)
             _tell(wandb_run, run, config, told, starter)
         except (NotDone, OSError, UserError) as error:
@@ -81,7 +83,10 @@ def follow(folder: Path, asked_mode: str, task: str, starter: Starter) -> None:
                 starter.say(problem=" ".join(str(error).split())[:300])
             has_complained = True
             abandon()
-            if mode == "offline" or starter.wait(_AGAIN_SECONDS):
+            if mode == "offline" or has_ended:
+                return
+            has_ended = starter.wait(_AGAIN_SECONDS)
+            if has_ended and not is_open:  # else once more: a SIGTERM to all of a job ends what W&B runs by itself
                 return
         else:
             return
