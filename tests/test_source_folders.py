@@ -233,7 +233,7 @@ def test_other_splits_and_what_is_no_folder_are_told(tmp_path: Path, source: Any
 
 
 def test_a_long_look_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aedist.shards.build._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("aedist.shards.originals._LOOK_SECONDS", 0.0)
     said: list[str] = []
     build(read_recipe(RECIPES / "faces.yaml"), tmp_path / "out", tmp_path, said.append, glasses(tmp_path / "in"))
     assert [line for line in said if "looked at" in line] == [
