@@ -8,6 +8,7 @@ from PIL import Image
 
 from aedist.configfile import parse_config, to_yaml
 from aedist.report import write_report
+from aedist.report.read import EVALUATION_FORMAT
 
 STEPS_PER_EPOCH = 100
 EPOCHS = 3
@@ -104,7 +105,8 @@ def make_run(folder, *, data_name="shapes", attempts=((1, 0),), evaluated=True):
     write_records(folder, records)
     if evaluated:
         evaluation = {
-            "run_id": "shapes-1", "step": EPOCHS * STEPS_PER_EPOCH, "images_seen": 9600, "checkpoint": "step-000000300",
+            "format": EVALUATION_FORMAT, "run_id": "shapes-1",
+            "step": EPOCHS * STEPS_PER_EPOCH, "images_seen": 9600, "checkpoint": "step-000000300",
             "data": {"name": data_name, "split": "test", "fingerprint": "beef" * 16, "num_images": 250},
             "definitions": {"mse": "Mean squared difference.", "psnr": "Peak signal to noise.", "ssim": "Likeness."},
             "metrics": {

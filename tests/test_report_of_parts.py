@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from aedist.errors import UserError
+from aedist.evaluation.record import FORMAT
 from aedist.report import write_report
-from aedist.report.read import read_records, read_run, surviving
+from aedist.report.read import EVALUATION_FORMAT, read_records, read_run, surviving
 from reportpage import make_run, report, train_record, write_records
 
 
@@ -45,6 +46,15 @@ def test_run_in_its_first_epoch_says_how_far_it_is(tmp_path):
     page = report(folder)
     assert "It is not finished: 10.0 % of the way, it has seen 0.30 epochs" in page.text
     assert len(page.all("svg")) == 3, "the loss, what training went by, and speed"
+
+
+def test_an_evaluation_of_an_earlier_form_is_told_as_such(tmp_path):
+    assert EVALUATION_FORMAT == FORMAT, "what the page was made for is what is written"
+    folder = make_run(tmp_path / "r")
+    path = folder / "evaluation" / "comprehensive_evaluation.json"
+    assert "another version of aedist" not in report(folder).text
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT - 1}))
+    assert "written by another version of aedist" in report(folder).text
 
 
 def test_damaged_pieces_are_told_and_the_rest_is_shown(tmp_path):

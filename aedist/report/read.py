@@ -18,6 +18,8 @@ from aedist.errors import UserError
 
 Record: TypeAlias = dict[str, Any]
 _KINDS = ("train", "epoch", "evaluation", "skipped")
+EVALUATION_FORMAT = 2
+"""Of records of an evaluation with intervals, baselines and verdicts."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ def read_run(folder: Path) -> Run:
         "the full evaluation has not been run; 'aedist evaluate' writes it",
         problems,
     )
+    if evaluation and evaluation.get("format", 1) != EVALUATION_FORMAT:
+        problems.append(
+            "The full evaluation was written by another version of aedist, and parts of it are not shown here; "
+            "'aedist evaluate' writes it anew."
+        )
     records, num_unreadable = read_records(folder / "metrics.jsonl")
     if not records:
         problems.append("metrics.jsonl holds no record: nothing was trained yet.")
