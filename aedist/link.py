@@ -98,6 +98,12 @@ def serve(host: str, port: int = 0) -> socket.socket:
     return socket.create_server(("", port), backlog=1024)
 
 
+def free_port() -> int:
+    """A port of loopback that is free now, for a launcher that must name one before anybody opens it."""
+    with serve("") as free:
+        return free.getsockname()[1]
+
+
 def connect(host: str, port: int, patience_seconds: float = 10.0) -> Link | None:
     """A link to whoever serves there, or None."""
     try:

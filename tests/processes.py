@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+from aedist.link import free_port
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["torch._dynamo", "aedist.training.run", "aedist.evaluation.verb"])
@@ -63,7 +64,7 @@ def launch(
     ``told`` is what a launcher says to the process of a rank, where it is not one like torchrun.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     processes, outputs = list[BaseProcess](), list[Path]()
     for rank in range(world):
         outputs.append(folder / f"output-{port}-{rank}.txt")
@@ -79,12 +80,6 @@ def launch(
         process.start()
         processes.append(process)
     return Launched(processes, outputs)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def _told(rank: int, world: int, port: int) -> dict[str, str]:
@@ -125,7 +120,7 @@ class UnderAgent:
 def launch_under_agent(folder: Path, world: int, *words: object) -> UnderAgent:
     """As ``launch``, but the processes are the children of one that only waits for them, and that may be killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     outputs = [folder / f"output-{port}-{rank}.txt" for rank in range(world)]
     for output in outputs:
         output.touch()  # a process that is killed early makes none

@@ -1,7 +1,6 @@
 """Rows that real processes measured are on rank zero in order, each once; or all are told what is wrong."""
 
 import multiprocessing
-import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from accelerate import Accelerator
 from aedist.data.loader import Stretch
 from aedist.errors import DataDamage, ToldByRankZero
 from aedist.evaluation.gather import EvaluationPlan, Rows, gather
+from aedist.link import free_port
 from aedist.place import Place
 
 ALONE = Place(cast(Accelerator, None), 0, 1, torch.device("cpu"), None)
@@ -58,9 +58,7 @@ def in_place(rank: int, world: int, port: int, folder: Path, count: int, batch: 
 
 
 def on_processes(world: int, folder: Path, count: int, batch: int, fault: str = "") -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     arguments = [(rank, world, port, folder, count, batch, fault) for rank in range(world)]
     processes = [_CONTEXT.Process(target=in_place, args=one) for one in arguments]
     for process in processes:

@@ -25,6 +25,7 @@ from aedist.data.cache import Cache
 from aedist.data.download import Patience
 from aedist.data.plan import Plan, assigned
 from aedist.errors import UserError
+from aedist.link import free_port
 from aedist.objective import make_objective
 from aedist.place import Place
 from aedist.planning import described
@@ -37,7 +38,7 @@ from aedist.planning.reading import resident, shards_of_slots, slots_of_node, st
 from aedist.planning.speed import Speed, speed_of_run
 from aedist.planning.words import lines_of, time_limit
 from aedist.shards.index import Index, Shard
-from processes import _CONTEXT, _free_port, run
+from processes import _CONTEXT, run
 from samples import write_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -139,7 +140,7 @@ def test_buckets_are_those_that_ddp_sends_on_two_real_processes() -> None:
     config = config_of(model={"latent_dim": 256})
     shape = (32, 32, 3)
     here, there = _CONTEXT.Pipe()
-    port = _free_port()
+    port = free_port()
     processes = [_CONTEXT.Process(target=_send, args=(rank, port, config, shape, there)) for rank in range(2)]
     for process in processes:
         process.start()

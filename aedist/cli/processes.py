@@ -8,7 +8,6 @@ end each other (``watch``); where one ends before, the others are ended here.
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from aedist.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from aedist.link import free_port
 from aedist.stop import SIGNALS
 
 _SECONDS_TO_FOLLOW = 10.0
@@ -56,7 +56,7 @@ def run_processes(count: int, words: Sequence[str]) -> int:
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_PORT": str(free_port()),
     }
     told.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
     processes = list[subprocess.Popen[bytes]]()
@@ -99,9 +99,3 @@ def _code_of(codes: Sequence[int]) -> int:
     if any(code not in (0, EXIT_INTERRUPTED) for code in codes):
         return EXIT_FAULT
     return EXIT_INTERRUPTED if EXIT_INTERRUPTED in codes else 0
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]

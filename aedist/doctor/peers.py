@@ -7,17 +7,16 @@ context is theirs. What they have to say on purpose is rank zero's last line of 
 import json
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from aedist.doctor.finding import Finding
 from aedist.doctor.peer import Proof
+from aedist.link import free_port
 
 _OF_A_LAUNCHER = re.compile(
     r"(RANK|WORLD_SIZE|LOCAL_RANK|LOCAL_WORLD_SIZE|MASTER_ADDR|MASTER_PORT|GROUP_.*|ROLE_.*|TORCHELASTIC_.*|ACCELERATE_.*"
@@ -58,9 +57,7 @@ def environments(world: int, base: Mapping[str, str], *, gpus: bool) -> list[dic
     plain = {name: value for name, value in base.items() if not _OF_A_LAUNCHER.fullmatch(name)}
     if not gpus:
         plain["CUDA_VISIBLE_DEVICES"] = ""
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
-    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [
         {**plain, **meet, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}

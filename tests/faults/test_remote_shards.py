@@ -30,6 +30,7 @@ from aedist.data.remote import RemoteFolder, check_reachable
 from aedist.data.source import check_budget, check_split, open_split
 from aedist.data.store import ShardStore
 from aedist.errors import EXIT_USER_ERROR, UserError
+from aedist.link import free_port
 from aedist.shards.index import read_index
 from misbehaving import FOREVER, Misbehaving
 from processes import launch, run
@@ -534,11 +535,7 @@ def test_a_warm_cache_needs_no_server(tmp_path: Path, shards: Path) -> None:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Iterator[dict[str, str]]:
     """The environment in which ``s3://bucket/blobs`` is the small shards, on a server of the S3 protocol."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         "AWS_ACCESS_KEY_ID": "a-key",
         "AWS_SECRET_ACCESS_KEY": "a-very-secret-key",
