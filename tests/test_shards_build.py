@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import webdataset
 import yaml
+from buildable import contents, ignore
 from PIL import Image
 
 from aedist.assets import Collection
@@ -27,10 +28,6 @@ from aedist.shards.sources import SOURCES, Source, mnist, one_by_one, read_optio
 
 RECIPES = Path(__file__).parent.parent / "shards"
 COUNTS = {"train": 25, "test": 7}
-
-
-def ignore(_: str) -> None:
-    """Nobody listens."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +65,6 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     values |= {"originals": {asset.name: asset.sha256 for asset in assets}}
     values |= {"splits": {split: {"samples": count} for split, count in COUNTS.items()}}
     return Tiny(images, labels, originals, values)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_stock_webdataset_yields_every_sample_once_with_its_pixels_and_class(tiny: Tiny, tmp_path: Path):

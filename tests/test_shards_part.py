@@ -13,10 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from buildable import contents, ignore, recipe_of_pictures, write_pictures
 
 from aedist import assets, lease
 from aedist.assets import Collection
@@ -33,38 +32,16 @@ NUM_IMAGES = 120
 NUM_SHARDS = 24 + 6
 
 
-def ignore(_: object) -> None:
-    """Nobody listens."""
-
-
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(5)
-    for number in range(NUM_IMAGES):
-        Image.fromarray(rng.integers(0, 256, (90, 70, 3), dtype=np.uint8)).save(folder / f"{number:03d}.png")
-    return folder
+    return write_pictures(tmp_path_factory.mktemp("pictures"), NUM_IMAGES, 90, 70)
 
 
 def values(**changes: object) -> dict[str, object]:
-    return {
-        "name": "mine",
-        "source": "folder",
-        "licence": "none",
-        "credit": "the test",
-        "options": {"test_fraction": 0.2},
-        "splits": {"train": {}, "test": {}},
-        "image": {"height": 64, "width": 64, "channels": 3, "encoding": "png"},
-        "samples_per_shard": 4,
-        **changes,
-    }
+    return recipe_of_pictures(64, **{"samples_per_shard": 4, **changes})
 
 
 RECIPE = Recipe.model_validate(values())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="module")

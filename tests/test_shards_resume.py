@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from buildable import contents, ignore, recipe_of_pictures, write_pictures
 from PIL import Image
 
 from aedist.errors import UserError
@@ -29,36 +30,13 @@ from aedist.shards.workers import do_all
 NUM_IMAGES = 120
 
 
-def ignore(_: object) -> None:
-    """Nobody listens."""
-
-
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(5)
-    for number in range(NUM_IMAGES):
-        pixels = rng.integers(0, 256, (90, 70, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number:03d}.png")
-    return folder
+    return write_pictures(tmp_path_factory.mktemp("pictures"), NUM_IMAGES, 90, 70)
 
 
 def values(**changes: object) -> dict[str, object]:
-    return {
-        "name": "mine",
-        "source": "folder",
-        "licence": "none",
-        "credit": "the test",
-        "options": {"test_fraction": 0.2},
-        "splits": {"train": {}, "test": {}},
-        "image": {"height": 64, "width": 64, "channels": 3, "encoding": "png"},
-        "samples_per_shard": 8,
-        **changes,
-    }
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return recipe_of_pictures(64, **{"samples_per_shard": 8, **changes})
 
 
 @pytest.fixture(scope="module")

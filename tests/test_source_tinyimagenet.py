@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from buildable import contents, ignore
 from PIL import Image
 
 from aedist.data.store import ShardStore
@@ -28,10 +29,6 @@ WORDS = {
     "n03126707": "crane",
 }
 EACH_TRAIN, EACH_VAL = 5, 2
-
-
-def ignore(_: str) -> None:
-    """Nobody listens."""
 
 
 def jpeg(seed: int) -> bytes:
@@ -84,10 +81,6 @@ def recipe(num_classes: int = len(WORDS)) -> Recipe:
     options = {"num_classes": num_classes, "check_sha256": False}
     changes = {"options": options, "splits": splits, "samples_per_shard": 6}
     return Recipe.model_validate(read_recipe(RECIPE).model_dump(mode="json") | changes)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_images_classes_and_words_are_those_of_the_original(tree: Path, tmp_path: Path):

@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from buildable import recipe_of_pictures, write_pictures
 
 from aedist.meeting import meeting_of
 from jobs import CLUSTER, Site
@@ -99,25 +98,9 @@ def test_an_evaluation_on_two_nodes_is_that_of_one_process(site: Site) -> None:
 
 
 def test_shards_of_an_array_are_those_of_one_process(site: Site) -> None:
-    pictures, rng = site.checkout / "pictures", np.random.default_rng(5)
-    pictures.mkdir()
-    for number in range(60):
-        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(pictures / f"{number:03d}.png")
+    pictures = write_pictures(site.checkout / "pictures", 60, 20, 20)
     recipe = site.checkout / "mine.yaml"
-    recipe.write_text(
-        yaml.safe_dump(
-            {
-                "name": "mine",
-                "source": "folder",
-                "licence": "none",
-                "credit": "the test",
-                "options": {"test_fraction": 0.2},
-                "splits": {"train": {}, "test": {}},
-                "image": {"height": 16, "width": 16, "channels": 3, "encoding": "png"},
-                "samples_per_shard": 8,
-            }
-        )
-    )
+    recipe.write_text(yaml.safe_dump(recipe_of_pictures(16, samples_per_shard=8)))
     words = (recipe, "--from", pictures, "--out")
     options = ("--array=1-2", "--cpus-per-task=2")
     array = site.submit("shards.sbatch", *words, site.checkout / "of_many", options=options, tasks=None)
