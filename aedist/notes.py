@@ -63,10 +63,11 @@ def departed(rank: int, code: int | None, where: str) -> tuple[str, int]:
     return line, code if code == EXIT_USER_ERROR else EXIT_FAULT
 
 
-def stalled(seconds: float, silent: dict[int, Known], stuck: dict[int, Known]) -> str:
-    """Of processes that say nothing, and of others that do not move."""
+def stalled(seconds: float, limit: str, silent: dict[int, Known], stuck: dict[int, Known]) -> str:
+    """Of processes that say nothing, and of others that do not move; ``limit`` names what allows so many seconds."""
     named = [f"process {rank} gives no sign of life since it was in {known.where}" for rank, known in silent.items()]
     named += [f"process {rank} is in {known.where}" for rank, known in stuck.items()]
     more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     told = "; ".join(named[:_MOST_NAMED])
-    return f"nothing moved for {seconds / 60:g} minutes (train.stall_minutes): {told}{more}"
+    allowed = f" ({limit})" if limit else ""
+    return f"nothing moved for {seconds / 60:g} minutes{allowed}: {told}{more}"

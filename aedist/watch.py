@@ -46,9 +46,10 @@ class Watch:
         rank: int = 0,
         stall_seconds: float = inf,
         parent: int | None = None,
+        limit: str = "",
     ) -> None:
-        """``parent``: the process whose end is the end of this one."""
-        self._rank, self.stall_seconds, self._parent = rank, stall_seconds, parent
+        """``parent``: the process whose end is the end of this one; ``limit``: the key that says how long may be."""
+        self._rank, self.stall_seconds, self._parent, self._limit = rank, stall_seconds, parent, limit
         self._star: Star | None = None
         self._is_timed = False
         self.step = 0
@@ -211,9 +212,11 @@ class Watch:
             suspect = min((one.whose for one in stuck.values()), default=OTHERS)
             if silent or (stuck and suspect == OWN) or len(stuck) == len(known):
                 named = {rank: one for rank, one in stuck.items() if one.whose == suspect}
-                self._conclude(stalled(self.stall_seconds, silent, named if suspect == OWN or not silent else {}))
+                self._conclude(
+                    stalled(self.stall_seconds, self._limit, silent, named if suspect == OWN or not silent else {})
+                )
         elif silent:
-            self._conclude(stalled(self.stall_seconds, silent, {}))
+            self._conclude(stalled(self.stall_seconds, self._limit, silent, {}))
 
     def _conclude(self, line: str, code: int = EXIT_FAULT) -> None:
         if self._end is not None or self._is_closing:

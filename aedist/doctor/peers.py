@@ -45,7 +45,7 @@ class Peer:
         lines = [line for line in _read(self.errors).splitlines() if line.strip()]
         own = [line for line in lines if line.startswith("aedist: ")]
         said = (own or lines or [""])[-1].removeprefix("aedist: ").removeprefix(f"process {self.rank}: ")
-        said = said.replace(" (train.stall_minutes)", "").strip()[:_LONGEST_LINE]
+        said = said.strip()[:_LONGEST_LINE]
         if code < 0:
             return f"process {self.rank} was ended by {_signal(-code)}{f' ({said})' if said else ''}"
         said = said or f"exit code {code}"

@@ -56,7 +56,7 @@ def run_training(config: Config, asked: Asked, voice: Voice, cache: Path, stop: 
         Interrupted: if the run was asked to stop; it is checkpointed.
         Fault: if a process is lost or hangs, or memory does not suffice.
     """
-    watch = Watch(asked.rank, config.train.stall_minutes * 60, asked.parent)
+    watch = Watch(asked.rank, config.train.stall_minutes * 60, asked.parent, "train.stall_minutes")
     stop.before_leaving(lambda: watch.closing(EXIT_INTERRUPTED))
     if asked.rank == 0:  # by whose clock all go
         stop.limit(config.train.max_minutes)
